@@ -1,0 +1,1 @@
+"""vmon: see the processes of a virtual machine from outside it."""

@@ -1,0 +1,155 @@
+"""The one tree of errors, split by who can act on them.
+
+Pure definitions. Each error carries values, a hint for a person, and the exit code of the command line.
+
+    VmonError
+    +- UsageError            2   what was asked makes no sense: the caller corrects it
+    +- TargetError           3   the guest can't be reached: the operator of the host acts
+    |  +- TargetNotFound     3
+    |  +- TargetBusy         4   somebody else holds the only connection
+    |  +- TargetDenied       5   permission
+    |  +- TargetGone         6   it was there and went away
+    |  +- DumpFormatError    7   the file is not a memory dump that we know
+    +- NotSupported          8   this target lacks the ability that the feature needs
+    +- IdentifyError        10   RAM was read, the kernel in it is not known
+    |  +- NoKernelYet       11   firmware, boot loader, kernel still booting
+    |  +- NotLinux          12
+    |  +- GuestEncrypted    13
+    |  +- NoTypeInformation 14   Linux without BTF
+    +- GuestDataError       20   the guest's memory contradicts itself: hostile, torn or unknown layout
+    |  +- PhysReadError     20   not RAM
+    |  +- NotMapped         20   no page behind a virtual address
+    |  +- BadStructure      20   a field, its address, and the limit or rule it broke
+    +- NoSuchProcess        21
+    +- LabError             30   a lab guest: boot, fetch, run
+"""
+
+from __future__ import annotations
+
+
+class VmonError(Exception):
+    """Base of everything that vmon raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(VmonError):
+    """The request itself is wrong."""
+
+    exit_code = 2
+
+
+class TargetError(VmonError):
+    """The guest can't be reached."""
+
+    exit_code = 3
+
+
+class TargetNotFound(TargetError):
+    """No such guest, socket, process or file."""
+
+
+class TargetBusy(TargetError):
+    """The monitor socket is taken: QEMU serves one client a socket."""
+
+    exit_code = 4
+
+
+class TargetDenied(TargetError):
+    """The host does not let this user look."""
+
+    exit_code = 5
+
+
+class TargetGone(TargetError):
+    """The guest or its hypervisor ended while we looked."""
+
+    exit_code = 6
+
+
+class DumpFormatError(TargetError):
+    """The file is not a dump that we know, or is cut short."""
+
+    exit_code = 7
+
+
+class NotSupported(VmonError):
+    """The target lacks an ability (a port) that the feature needs."""
+
+    exit_code = 8
+
+
+class IdentifyError(VmonError):
+    """RAM was read, but which kernel runs there is not known."""
+
+    exit_code = 10
+
+
+class NoKernelYet(IdentifyError):
+    """Firmware, boot loader or a kernel that has not settled."""
+
+    exit_code = 11
+
+
+class NotLinux(IdentifyError):
+    """Something runs, and it is not a Linux that vmon can see."""
+
+    exit_code = 12
+
+
+class GuestEncrypted(IdentifyError):
+    """RAM reads as noise: SEV, TDX or the like."""
+
+    exit_code = 13
+
+
+class NoTypeInformation(IdentifyError):
+    """A Linux kernel without BTF or without kallsyms."""
+
+    exit_code = 14
+
+
+class GuestDataError(VmonError):
+    """The guest's memory does not make sense where we read it."""
+
+    exit_code = 20
+
+    def __init__(self, message: str, *, field: str = "", address: int = 0, hint: str = "") -> None:
+        where = f" ({field} at {address:#x})" if field else (f" (at {address:#x})" if address else "")
+        super().__init__(message + where, hint=hint)
+        self.field = field
+        self.address = address
+
+
+class PhysReadError(GuestDataError):
+    """A guest-physical address that is not RAM."""
+
+    def __init__(self, gpa: int, size_bytes: int) -> None:
+        super().__init__(f"{size_bytes} bytes at guest-physical {gpa:#x} are not all RAM")
+        self.address = gpa
+        self.size_bytes = size_bytes
+
+
+class NotMapped(GuestDataError):
+    """A guest-virtual address with no page behind it."""
+
+
+class BadStructure(GuestDataError):
+    """A structure that breaks a limit or a rule that every sane kernel keeps."""
+
+
+class NoSuchProcess(VmonError):
+    """No process of that pid, or it ended while we looked."""
+
+    exit_code = 21
+
+
+class LabError(VmonError):
+    """A lab guest could not be fetched, booted or commanded."""
+
+    exit_code = 30

@@ -1,0 +1,103 @@
+"""What a guest can be asked for, as small abilities that a transport may or may not have.
+
+Pure definitions: no I/O here. A dump has ReadPhys alone; a live QEMU guest adds ReadRegs and WatchVm.
+A feature names in its signature the ports that it needs, so what is not supported is known at attach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from vmon.core.address import Gpa
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class RamRange:
+    """A run of guest-physical RAM without a hole in it."""
+
+    gpa: Gpa
+    size_bytes: int
+
+    @property
+    def end_gpa(self) -> Gpa:
+        """First address after the range."""
+        return Gpa(self.gpa + self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The control registers of one vCPU that say how its memory is mapped."""
+
+    cpu: int
+    cr3: int
+    cr4: int
+    efer: int
+    rip: int
+    cpl: int
+
+
+@runtime_checkable
+class ReadPhys(Protocol):
+    """Read guest-physical memory. Never writes to the guest, never pauses it."""
+
+    @property
+    def ranges(self) -> tuple[RamRange, ...]:
+        """The guest's RAM, sorted by address, holes left out."""
+        ...
+
+    def read(self, gpa: Gpa, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes; raise PhysReadError where that is not all RAM."""
+        ...
+
+    def gather(self, gpas: NDArray[np.uint64], size_bytes: int) -> NDArray[np.uint8]:
+        """Read the same size at many addresses: an (n, size) array that the caller owns.
+
+        A row whose address is not all RAM reads as zeros, so that one wild pointer
+        does not spoil the rest; callers that must know ask `contains` first.
+        """
+        ...
+
+    def contains(self, gpas: NDArray[np.uint64], size_bytes: int) -> NDArray[np.bool_]:
+        """For each address, whether `size_bytes` bytes from there are RAM."""
+        ...
+
+    def populated(self) -> Iterator[RamRange]:
+        """The parts of RAM that the host has backing for; elsewhere it reads as zeros.
+
+        A transport that can't tell gives all of `ranges`.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadRegs(Protocol):
+    """Read control registers. Asks the hypervisor, does not pause the guest."""
+
+    def registers(self, cpu: int = 0) -> Registers:
+        """Registers of one vCPU; raises TargetGone when the hypervisor went away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VmState:
+    """What the hypervisor says of the machine."""
+
+    status: str
+    """QMP run state: running, paused, shutdown, inmigrate..."""
+    resets: int
+    """RESET events seen since the connection was made."""
+
+
+@runtime_checkable
+class WatchVm(Protocol):
+    """Ask the hypervisor how the machine is. Cheap: one round trip, no pause."""
+
+    def state(self) -> VmState:
+        """Current state; raises TargetGone when the hypervisor went away."""
+        ...
