@@ -1,0 +1,1 @@
+"""x86-64: four- and five-level paging."""

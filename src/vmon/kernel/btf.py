@@ -1,0 +1,230 @@
+"""BTF is the kernel's own description of its types, in rodata between __start_BTF and __stop_BTF.
+
+Decodes bytes that it is given; reads nothing itself. Lazy: one pass finds where each type starts, and a structure
+is decoded when it is asked for. A hostile blob can lie in any size or reference: sizes are bounded before the pass,
+references are checked, and recursion through anonymous members has a depth.
+Source: include/uapi/linux/btf.h, Documentation/bpf/btf.rst.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from vmon.core.errors import BadStructure
+
+MAGIC = 0xEB9F
+HEADER = struct.Struct("<HBBIIIII")
+MAX_BTF_BYTES = 64 << 20
+MAX_DEPTH = 32
+
+KIND_INT, KIND_PTR, KIND_ARRAY, KIND_STRUCT, KIND_UNION, KIND_ENUM = 1, 2, 3, 4, 5, 6
+KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_FUNC = 8, 9, 10, 11, 12
+KIND_FUNC_PROTO, KIND_VAR, KIND_DATASEC, KIND_FLOAT, KIND_DECL_TAG = 13, 14, 15, 16, 17
+KIND_TYPE_TAG, KIND_ENUM64 = 18, 19
+
+# Words that follow the three-word head of a type: (fixed, per element of vlen).
+EXTRA_WORDS: dict[int, tuple[int, int]] = {
+    KIND_INT: (1, 0),
+    KIND_ARRAY: (3, 0),
+    KIND_STRUCT: (0, 3),
+    KIND_UNION: (0, 3),
+    KIND_ENUM: (0, 2),
+    KIND_FUNC_PROTO: (0, 2),
+    KIND_VAR: (1, 0),
+    KIND_DATASEC: (0, 3),
+    KIND_DECL_TAG: (1, 0),
+    KIND_ENUM64: (0, 3),
+}
+LAST_KIND = KIND_ENUM64
+TRANSPARENT = {KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_TYPE_TAG}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a structure, in bits from its start. `bit_size` is 0 unless it is a bit-field."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bit_size: int
+
+
+class Btf:
+    """One BTF blob. Type ids count from 1; 0 is void."""
+
+    def __init__(self, blob: bytes) -> None:
+        if len(blob) < HEADER.size or len(blob) > MAX_BTF_BYTES:
+            raise BadStructure(f"BTF of {len(blob)} bytes", field="btf_header")
+        magic, version, _flags, head, type_at, type_size, text_at, text_size = HEADER.unpack_from(blob)
+        if magic != MAGIC or version != 1:
+            raise BadStructure(f"BTF magic {magic:#x} version {version}", field="btf_header")
+        if head < HEADER.size or head + max(type_at + type_size, text_at + text_size) > len(blob):
+            raise BadStructure("BTF sections reach beyond the blob", field="btf_header")
+        if (head + type_at) % 4 or type_size % 4:
+            raise BadStructure("BTF types are not aligned", field="btf_header")
+        self._words = np.frombuffer(blob, dtype="<u4", count=type_size // 4, offset=head + type_at)
+        self._strings = blob[head + text_at : head + text_at + text_size]
+        self._starts = self._walk()
+
+    def __len__(self) -> int:
+        """Number of types, void not counted."""
+        return len(self._starts) - 1
+
+    def _walk(self) -> list[int]:
+        """Word position of each type; index 0 (void) holds -1."""
+        words = self._words.tolist()
+        fixed = [3] * 32
+        each = [0] * 32
+        for kind, (extra, per) in EXTRA_WORDS.items():
+            fixed[kind] = 3 + extra
+            each[kind] = per
+        starts = [-1]
+        add = starts.append
+        at, end = 0, len(words)
+        try:
+            while at < end:
+                info = words[at + 1]
+                kind = (info >> 24) & 0x1F
+                add(at)
+                at += fixed[kind] + each[kind] * (info & 0xFFFF)
+        except IndexError:
+            at = end + 1
+        if at != end:
+            raise BadStructure("BTF types overrun their section", field="btf_type", address=4 * end)
+        return starts
+
+    def _head(self, type_id: int) -> tuple[int, int, int, int]:
+        """Name offset, info, size-or-type and word position of a type."""
+        if not 0 < type_id < len(self._starts):
+            raise BadStructure(f"BTF type {type_id} does not exist", field="btf_type")
+        at = self._starts[type_id]
+        words = self._words
+        return int(words[at]), int(words[at + 1]), int(words[at + 2]), at
+
+    def kind(self, type_id: int) -> int:
+        """Kind of a type; 0 for void."""
+        return (self._head(type_id)[1] >> 24) & 0x1F if type_id else 0
+
+    def name(self, type_id: int) -> str:
+        """Name of a type, empty when anonymous."""
+        return self._text(self._head(type_id)[0])
+
+    def _text(self, at: int) -> str:
+        end = self._strings.find(b"\0", at)
+        return self._strings[at : end if end >= 0 else at].decode("latin-1")
+
+    @cached_property
+    def _by_name(self) -> dict[int, list[int]]:
+        """Type ids of structures, unions, enumerations and typedefs by name offset."""
+        starts = np.array(self._starts[1:], dtype=np.int64)
+        kinds = (self._words[starts + 1] >> 24) & 0x1F
+        names = self._words[starts]
+        wanted = np.isin(kinds, [KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_TYPEDEF]) & (names != 0)
+        table: dict[int, list[int]] = {}
+        for name, type_id in zip(names[wanted].tolist(), (np.flatnonzero(wanted) + 1).tolist(), strict=True):
+            table.setdefault(name, []).append(type_id)
+        return table
+
+    def find(self, name: str, *kinds: int) -> int | None:
+        """Type id of the first named type of one of `kinds` (default: struct or union); None when absent."""
+        accepted = kinds or (KIND_STRUCT, KIND_UNION)
+        needle = b"\0" + name.encode("latin-1") + b"\0"
+        at = self._strings.find(needle)
+        if at < 0:
+            return None
+        for type_id in self._by_name.get(at + 1, ()):
+            if self.kind(type_id) in accepted:
+                return type_id
+        return None
+
+    def members(self, type_id: int) -> Iterator[Member]:
+        """Members of a structure or union, in order."""
+        _, info, _, at = self._head(type_id)
+        kind = (info >> 24) & 0x1F
+        if kind not in (KIND_STRUCT, KIND_UNION):
+            raise BadStructure(f"BTF type {type_id} has no members", field="btf_type")
+        with_bits = info >> 31
+        count = info & 0xFFFF
+        rows = self._words[at + 3 : at + 3 + 3 * count].reshape(count, 3).tolist()
+        for name, member_type, offset in rows:
+            if with_bits:
+                yield Member(self._text(name), member_type, offset & 0xFF_FFFF, offset >> 24)
+            else:
+                yield Member(self._text(name), member_type, offset, 0)
+
+    def strip(self, type_id: int) -> int:
+        """The type behind typedefs and qualifiers."""
+        for _ in range(MAX_DEPTH):
+            if not type_id or self.kind(type_id) not in TRANSPARENT:
+                return type_id
+            type_id = self._head(type_id)[2]
+        raise BadStructure("BTF typedefs do not end", field="btf_type")
+
+    def size_bytes(self, type_id: int) -> int:
+        """Size of a type in bytes; 0 for void, functions and flexible arrays."""
+        type_id = self.strip(type_id)
+        kind = self.kind(type_id)
+        if kind in (KIND_INT, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_FLOAT, KIND_DATASEC):
+            return self._head(type_id)[2]
+        if kind == KIND_PTR:
+            return 8
+        if kind == KIND_ARRAY:
+            element, count = self.array(type_id)
+            return self.size_bytes(element) * count if count else 0
+        return 0
+
+    def array(self, type_id: int) -> tuple[int, int]:
+        """Element type and count of an array."""
+        _, _, _, at = self._head(type_id)
+        return int(self._words[at + 3]), int(self._words[at + 5])
+
+    def enumerators(self, type_id: int) -> dict[str, int]:
+        """Names and values of an enumeration."""
+        _, info, _, at = self._head(type_id)
+        kind, count = (info >> 24) & 0x1F, info & 0xFFFF
+        if kind == KIND_ENUM:
+            rows = self._words[at + 3 : at + 3 + 2 * count].reshape(count, 2).tolist()
+            return {self._text(name): value for name, value in rows}
+        if kind == KIND_ENUM64:
+            rows = self._words[at + 3 : at + 3 + 3 * count].reshape(count, 3).tolist()
+            return {self._text(name): low | high << 32 for name, low, high in rows}
+        raise BadStructure(f"BTF type {type_id} is no enumeration", field="btf_type")
+
+    def member(self, type_id: int, name: str, depth: int = 0) -> Member | None:
+        """A member by name, looked for inside anonymous members too; None when absent."""
+        if depth > MAX_DEPTH:
+            raise BadStructure("BTF structures nest without end", field="btf_member")
+        anonymous: list[Member] = []
+        for member in self.members(type_id):
+            if member.name == name:
+                return member
+            if not member.name:
+                anonymous.append(member)
+        for outer in anonymous:
+            inner_type = self.strip(outer.type_id)
+            if self.kind(inner_type) in (KIND_STRUCT, KIND_UNION):
+                inner = self.member(inner_type, name, depth + 1)
+                if inner is not None:
+                    return Member(name, inner.type_id, outer.bit_offset + inner.bit_offset, inner.bit_size)
+        return None
+
+    def path(self, type_id: int, dotted: str) -> Member | None:
+        """A member of a member, `a.b.c`; None when any step is absent. Offsets add up."""
+        bits = 0
+        member: Member | None = None
+        for name in dotted.split("."):
+            type_id = self.strip(type_id)
+            if self.kind(type_id) not in (KIND_STRUCT, KIND_UNION):
+                return None
+            member = self.member(type_id, name)
+            if member is None:
+                return None
+            bits += member.bit_offset
+            type_id = member.type_id
+        assert member is not None
+        return Member(dotted, member.type_id, bits, member.bit_size)

@@ -1,0 +1,98 @@
+"""Many structures of one kind are read as columns: one gather per cluster of fields, no loop over rows.
+
+Reads through KernelMemory. A hostile guest decides the values, never the shape: offsets and sizes come from the
+profile, and a structure that is not mapped reads as zeros. Fields of one row are read within microseconds of each
+other, not atomically; what must be consistent is checked by its reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmon.kernel.memory import KernelMemory
+from vmon.kernel.profile import FieldLayout, StructLayout
+
+CLUSTER_GAP_BYTES = 256
+
+Column = NDArray[np.uint64]
+
+
+class Columns:
+    """The fields of n structures: `columns["pid"]` is an array of n numbers, `raw("comm")` n rows of bytes."""
+
+    def __init__(self, count: int, parts: dict[str, tuple[NDArray[np.uint8], int, FieldLayout]]) -> None:
+        self.count = count
+        self._parts = parts
+
+    def __contains__(self, field: str) -> bool:
+        return field in self._parts
+
+    def __getitem__(self, field: str) -> Column:
+        """Unsigned values, widened to 64 bits."""
+        rows, at, layout = self._parts[field]
+        if layout.size not in (1, 2, 4, 8):
+            raise TypeError(f"{field} is {layout.size} bytes: use raw()")
+        values = np.ascontiguousarray(rows[:, at : at + layout.size]).view(f"<u{layout.size}").reshape(-1)
+        wide = values.astype(np.uint64)
+        if layout.bits:
+            wide = (wide >> np.uint64(layout.bit)) & np.uint64((1 << layout.bits) - 1)
+        return wide
+
+    def signed(self, field: str) -> NDArray[np.int64]:
+        """Signed values, widened to 64 bits."""
+        rows, at, layout = self._parts[field]
+        values = np.ascontiguousarray(rows[:, at : at + layout.size]).view(f"<i{layout.size}").reshape(-1)
+        return values.astype(np.int64)
+
+    def raw(self, field: str) -> NDArray[np.uint8]:
+        """The bytes of a field, n rows."""
+        rows, at, layout = self._parts[field]
+        return rows[:, at : at + layout.size]
+
+    def words(self, field: str, width: int = 8) -> NDArray[np.uint64]:
+        """An array field as n rows of numbers of `width` bytes."""
+        data = np.ascontiguousarray(self.raw(field)).view(f"<u{width}")
+        return data.astype(np.uint64)
+
+    def address(self, gvas: Column, field: str) -> Column:
+        """Address of a field in each of the structures at `gvas`."""
+        return gvas + np.uint64(self._parts[field][2].offset)
+
+
+class StructReader:
+    """Reads chosen fields of one structure at many addresses. Fields that this kernel lacks are left out."""
+
+    def __init__(self, layout: StructLayout, fields: Sequence[str]) -> None:
+        self.layout = layout
+        present = sorted(
+            ((layout.fields[name], name) for name in fields if name in layout.fields),
+            key=lambda item: item[0].offset,
+        )
+        self._clusters: list[tuple[int, int, list[tuple[str, FieldLayout]]]] = []
+        for field, name in present:
+            end = field.offset + field.size
+            if self._clusters and field.offset - self._clusters[-1][1] <= CLUSTER_GAP_BYTES:
+                low, high, names = self._clusters[-1]
+                names.append((name, field))
+                self._clusters[-1] = (low, max(high, end), names)
+            else:
+                self._clusters.append((field.offset, end, [(name, field)]))
+
+    def read(self, memory: KernelMemory, gvas: Column) -> Columns:
+        """One gather per cluster."""
+        parts: dict[str, tuple[NDArray[np.uint8], int, FieldLayout]] = {}
+        for low, high, names in self._clusters:
+            rows = memory.gather(gvas + np.uint64(low), high - low)
+            for name, field in names:
+                parts[name] = (rows, field.offset - low, field)
+        return Columns(len(gvas), parts)
+
+
+def text_rows(rows: NDArray[np.uint8]) -> list[bytes]:
+    """Rows of NUL-padded text as byte strings, cut at the first NUL."""
+    width = rows.shape[1]
+    data = np.ascontiguousarray(rows).tobytes()
+    return [data[at : at + width].split(b"\0", 1)[0] for at in range(0, len(data), width)]
