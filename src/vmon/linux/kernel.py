@@ -1,0 +1,58 @@
+"""A Kernel is what every reader of this folder is handed: memory, profile, and readers of structures.
+
+Reads through KernelMemory. Nothing of the guest is cached here; only the compiled readers are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vmon.core.address import Gva
+from vmon.core.errors import BadStructure
+from vmon.kernel.columns import Column, Columns, StructReader
+from vmon.kernel.memory import KernelMemory
+from vmon.kernel.profile import KernelProfile
+
+
+class Kernel:
+    """One identified kernel, ready to be read."""
+
+    def __init__(self, memory: KernelMemory, profile: KernelProfile) -> None:
+        self.memory = memory
+        self.profile = profile
+        self._readers: dict[tuple[str, str], StructReader] = {}
+
+    def symbol(self, name: str) -> Gva:
+        """Address of a symbol in this boot; BadStructure when this kernel does not have it."""
+        try:
+            return Gva(self.memory.bases.text_gva + self.profile.symbols[name])
+        except KeyError:
+            raise BadStructure("this kernel has no such symbol", field=name) from None
+
+    def has_symbol(self, name: str) -> bool:
+        """Whether this kernel has the symbol."""
+        return name in self.profile.symbols
+
+    def read(self, struct: str, fields: str, gvas: Column) -> Columns:
+        """Fields (blank-separated) of many structures, as columns; fields that this kernel lacks are left out."""
+        reader = self._readers.get((struct, fields))
+        if reader is None:
+            reader = self._readers[struct, fields] = StructReader(self.profile[struct], fields.split())
+        return reader.read(self.memory, gvas)
+
+    def read_one(self, struct: str, fields: str, gva: int) -> Columns:
+        """The same for one structure."""
+        return self.read(struct, fields, np.array([gva], dtype=np.uint64))
+
+    def offset(self, struct: str, field: str) -> int:
+        """Offset of a field in bytes."""
+        return self.profile[struct].offset(field)
+
+
+def distinct(gvas: Column) -> tuple[Column, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """The different non-null addresses, and for each element which of them it is (-1 for null)."""
+    unique, inverse = np.unique(gvas, return_inverse=True)
+    inverse = inverse.reshape(-1).astype(np.int64)
+    if unique.size and unique[0] == 0:
+        return unique[1:], inverse - 1
+    return unique, inverse

@@ -1,0 +1,526 @@
+"""A Snapshot is all processes at one moment, as columns; what is dear is read when first asked for, for all at once.
+
+Reads everything that the other files here decode. A guest moves while it is read: each load compares identities
+(pid, start time) after reading, and rows that ended or were reused meanwhile are dropped or answered with None.
+A hostile guest gets bounded reads and typed errors from below; one bad process does not spoil the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmon.core.address import PAGE_SIZE_BYTES, Gva
+from vmon.core.errors import GuestDataError, NoSuchProcess
+from vmon.core.records import (
+    EnvRecord,
+    FileRecord,
+    MapRecord,
+    ProcessRecord,
+    SocketRecord,
+    ThreadRecord,
+    guest_text,
+)
+from vmon.kernel.columns import Column, Columns, text_rows
+from vmon.linux import cgroup, cred, dentry, fdtable, mm, namespace, socket, system, task, tty, vma
+from vmon.linux.kernel import Kernel, distinct
+
+WANTS = task.WANTS | cred.WANTS | mm.WANTS | dentry.WANTS | fdtable.WANTS | socket.WANTS | namespace.WANTS
+WANTS = WANTS | cgroup.WANTS | tty.WANTS | system.WANTS | vma.WANTS
+T = TypeVar("T")
+NS_PER_SECOND = 1_000_000_000
+DEFAULT_NICE_PRIO = 120
+PFA_NO_NEW_PRIVS = 1
+
+
+class Snapshot:
+    """Processes at one moment. Rows are in the order of the guest's own list."""
+
+    def __init__(self, kernel: Kernel, tasks: Column) -> None:
+        self.kernel = kernel
+        columns = task.read_tasks(kernel, tasks)
+        pids = columns["pid"].astype(np.int64)
+        # A freed task that the walk ran into: not a leader, or a pid that cannot be.
+        sane = (pids > 0) & (pids < task.MAX_PID) & (columns["pid"] == columns["tgid"])
+        if not sane.all():
+            tasks = tasks[sane]
+            columns = task.read_tasks(kernel, tasks)
+        self.tasks = tasks
+        self._columns = columns
+        self.identity = np.stack([columns["pid"], columns["start_boottime"]], axis=1)
+        self.pid: list[int] = columns["pid"].tolist()
+        self.start_boottime_ns: list[int] = columns["start_boottime"].tolist()
+
+    def __len__(self) -> int:
+        return len(self.pid)
+
+    @classmethod
+    def of_all(cls, kernel: Kernel) -> Snapshot:
+        """Every process."""
+        return cls(kernel, task.find_tasks(kernel))
+
+    @cached_property
+    def row_of(self) -> dict[int, int]:
+        """Row by pid."""
+        return {pid: row for row, pid in enumerate(self.pid)}
+
+    def row(self, pid: int) -> int:
+        """Row of a pid; NoSuchProcess when there is none."""
+        try:
+            return self.row_of[pid]
+        except KeyError:
+            raise NoSuchProcess(
+                f"no process {pid} in the guest", hint="`vmon ps` lists the processes; pids are those of the first namespace"
+            ) from None
+
+    def unchanged(self) -> NDArray[np.bool_]:
+        """For each row, whether it is still the same live task."""
+        return (task.read_identity(self.kernel, self.tasks) == self.identity).all(axis=1)
+
+    # What lies in task_struct itself: no more reads, or one gather.
+
+    @cached_property
+    def name(self) -> list[bytes]:
+        """comm of each process."""
+        return text_rows(self._columns.raw("comm"))
+
+    @cached_property
+    def state(self) -> list[str]:
+        """State letter."""
+        return task.decode_states(self._columns["__state"], self._columns["exit_state"])
+
+    @cached_property
+    def ppid(self) -> list[int]:
+        """Pid of the parent's thread group, 0 for none."""
+        parents = self._columns["real_parent"]
+        return self.kernel.read("task_struct", "tgid", parents)["tgid"].tolist()
+
+    @cached_property
+    def kernel_thread(self) -> list[bool]:
+        """PF_KTHREAD."""
+        return ((self._columns["flags"] & np.uint64(task.PF_KTHREAD)) != 0).tolist()
+
+    @cached_property
+    def cred(self) -> Columns:
+        """Objective credentials: what /proc shows."""
+        return cred.read_creds(self.kernel, self._columns["real_cred"])
+
+    @cached_property
+    def uid(self) -> list[int]:
+        """Real uid."""
+        return self.cred["uid"].tolist()
+
+    @cached_property
+    def _signal(self) -> Columns:
+        return self.kernel.read("signal_struct", task.SIGNAL_FIELDS, self._columns["signal"])
+
+    @cached_property
+    def threads(self) -> list[int]:
+        """Number of threads."""
+        return self._signal["nr_threads"].tolist()
+
+    # What lies behind pointers: each loads one kind for all processes.
+
+    @cached_property
+    def _mms(self) -> tuple[Columns, NDArray[np.int64], Column]:
+        """Columns of the different mms, which of them each process has (-1: none), and their addresses."""
+        pointers = np.where(
+            (self._columns["flags"] & np.uint64(task.PF_KTHREAD)) != 0, np.uint64(0), self._columns["mm"]
+        )
+        unique, which = distinct(pointers)
+        return mm.read_mms(self.kernel, unique), which, unique
+
+    def _spread(self, values: list[T]) -> list[T | None]:
+        """From one value a mm to one a process."""
+        return [values[index] if index >= 0 else None for index in self._mms[1].tolist()]
+
+    @cached_property
+    def total_size(self) -> list[int | None]:
+        """Bytes of address space."""
+        return self._spread((self._mms[0]["total_vm"] * np.uint64(PAGE_SIZE_BYTES)).tolist())
+
+    @cached_property
+    def resident_size(self) -> list[int | None]:
+        """Bytes in RAM."""
+        pages = mm.read_rss_pages(self.kernel, self._mms[2])
+        used = np.maximum(pages[:, mm.MM_FILEPAGES] + pages[:, mm.MM_ANONPAGES] + pages[:, mm.MM_SHMEMPAGES], 0)
+        return self._spread((used * PAGE_SIZE_BYTES).tolist())
+
+    @cached_property
+    def cmdline(self) -> list[list[bytes] | None]:
+        """Arguments; [] for kernel threads and zombies, None where they are not in memory."""
+        lines = self._spread(mm.read_cmdlines(self.kernel, self._mms[0]))
+        which = self._mms[1].tolist()
+        return self._settled([[] if which[row] < 0 else line for row, line in enumerate(lines)])
+
+    def _settled(self, values: list[T | None]) -> list[T | None]:
+        """Values of processes that are still the same; None for the others."""
+        same = self.unchanged()
+        if same.all():
+            return values
+        return [value if kept else None for value, kept in zip(values, same.tolist(), strict=True)]
+
+    @cached_property
+    def _paths(self) -> dentry.Paths:
+        return dentry.Paths(self.kernel)
+
+    @cached_property
+    def exe(self) -> list[dentry.Path | None]:
+        """Executable file; None for kernel threads and zombies."""
+        files, which = distinct(self._mms[0]["exe_file"])
+        columns = self.kernel.read("file", "f_path.mnt f_path.dentry", files)
+        resolved = self._resolve(columns["f_path.mnt"], columns["f_path.dentry"])
+        by_mm = [resolved[index] if index >= 0 else None for index in which.tolist()]
+        return self._settled(self._spread(by_mm))
+
+    def _resolve(self, mounts: Column, dentries: Column) -> list[dentry.Path | None]:
+        paths = self._paths
+        paths.load(mounts, dentries)
+        resolve = paths.resolve
+        return [resolve(*pair) for pair in zip(mounts.tolist(), dentries.tolist(), strict=True)]
+
+    @cached_property
+    def _fs(self) -> tuple[list[dentry.Path | None], list[dentry.Path | None]]:
+        unique, which = distinct(self._columns["fs"])
+        columns = self.kernel.read("fs_struct", "pwd.mnt pwd.dentry root.mnt root.dentry", unique)
+        kinds = []
+        for kind in ("pwd", "root"):
+            resolved = self._resolve(columns[f"{kind}.mnt"], columns[f"{kind}.dentry"])
+            kinds.append(self._settled([resolved[at] if at >= 0 else None for at in which.tolist()]))
+        return kinds[0], kinds[1]
+
+    @property
+    def cwd(self) -> list[dentry.Path | None]:
+        """Working directory; None for zombies."""
+        return self._fs[0]
+
+    @property
+    def root(self) -> list[dentry.Path | None]:
+        """Root directory, as a path in the guest's whole mount tree."""
+        return self._fs[1]
+
+    @cached_property
+    def cgroup_path(self) -> list[str | None]:
+        """Path in the unified cgroup hierarchy."""
+        return cgroup.read_cgroups(self.kernel, self._columns["cgroups"])
+
+    @cached_property
+    def namespaces(self) -> dict[str, list[int | None]]:
+        """Inode numbers by nsproxy field, and pid_ns, user_ns."""
+        found = namespace.read_namespaces(self.kernel, self._columns["nsproxy"])
+        found["user_ns"] = namespace.read_user_namespaces(self.kernel, self.cred["user_ns"])
+        found["pid_ns"] = self._pids[0]
+        return found
+
+    @cached_property
+    def _pids(self) -> tuple[list[int | None], list[list[int]]]:
+        return namespace.read_pid_namespaces(self.kernel, self._columns["thread_pid"])
+
+    @cached_property
+    def tty(self) -> list[str | None]:
+        """Controlling terminal under /dev."""
+        return tty.read_ttys(self.kernel, self._signal["tty"])
+
+    @cached_property
+    def groups_of_session(self) -> tuple[list[int], list[int]]:
+        """Process group and session of each process."""
+        kinds = self.kernel.profile.enums.get("pid_type", {})
+        pointers = self._signal.words("pids")
+        group = pointers[:, kinds.get("PIDTYPE_PGID", 2)]
+        session = pointers[:, kinds.get("PIDTYPE_SID", 3)]
+        return (
+            namespace.read_pid_numbers(self.kernel, group),
+            namespace.read_pid_numbers(self.kernel, session),
+        )
+
+    @cached_property
+    def groups(self) -> list[list[int] | None]:
+        """Supplementary groups."""
+        pointers, which = distinct(self.cred["group_info"])
+        lists = [cred.read_groups_or_none(self.kernel, Gva(pointer)) for pointer in pointers.tolist()]
+        return [lists[index] if index >= 0 else None for index in which.tolist()]
+
+    @cached_property
+    def cpu_times(self) -> list[tuple[float, float]]:
+        """User and system seconds, dead and living threads together, as /proc/PID/stat has them."""
+        signal, columns = self._signal, self._columns
+        users = (signal["utime"] + columns["utime"]).tolist()
+        systems = (signal["stime"] + columns["stime"]).tolist()
+        runs = (signal["sum_sched_runtime"] + columns["se.sum_exec_runtime"]).tolist()
+        for row in np.flatnonzero(signal["nr_threads"] > 1).tolist():
+            try:
+                others = task.find_threads(self.kernel, Gva(int(columns["signal"][row])))
+            except GuestDataError:
+                continue
+            others = others[others != self.tasks[row]]
+            more = self.kernel.read("task_struct", "utime stime se.sum_exec_runtime", others)
+            users[row] += int(more["utime"].sum())
+            systems[row] += int(more["stime"].sum())
+            runs[row] += int(more["se.sum_exec_runtime"].sum())
+        before_user, before_system = signal["prev_cputime.utime"].tolist(), signal["prev_cputime.stime"].tolist()
+        times = []
+        for row in range(len(self)):
+            user, kernel_time = task.adjust_cpu_times(
+                users[row], systems[row], runs[row], before_user[row], before_system[row]
+            )
+            times.append((user / NS_PER_SECOND, kernel_time / NS_PER_SECOND))
+        return times
+
+    @cached_property
+    def boot_time(self) -> float | None:
+        """Seconds since the epoch; None when the clock can't be read."""
+        try:
+            return system.read_boot_time(self.kernel)
+        except GuestDataError:
+            return None
+
+    # Open files: flat, sorted by process and descriptor.
+
+    @cached_property
+    def fds(self) -> fdtable.OpenFds:
+        """Every open descriptor of every process."""
+        return fdtable.read_fds(self.kernel, self._columns["files"])
+
+    @cached_property
+    def _files(self) -> tuple[dict[int, int], Columns, list[dentry.Path | None], dict[int, dentry.Inode]]:
+        unique = np.unique(self.fds.file)
+        columns = self.kernel.read("file", fdtable.FILE_COLUMNS, unique)
+        paths = self._resolve(columns["f_path.mnt"], columns["f_path.dentry"])
+        inodes = self._paths.inodes(columns["f_inode"])
+        return {gva: row for row, gva in enumerate(unique.tolist())}, columns, paths, inodes
+
+    @cached_property
+    def files(self) -> list[list[FileRecord]]:
+        """Open files of each process."""
+        row_of, columns, paths, inodes = self._files
+        inode_gvas = columns["f_inode"].tolist()
+        flags = columns["f_flags"].tolist()
+        positions = columns["f_pos"].tolist()
+        fds = self.fds
+        result: list[list[FileRecord]] = [[] for _ in range(len(self))]
+        rows = zip(fds.owner.tolist(), fds.fd.tolist(), fds.file.tolist(), fds.cloexec.tolist(), strict=True)
+        for owner, fd, file, cloexec in rows:
+            at = row_of[file]
+            inode = inodes.get(inode_gvas[at])
+            path = paths[at]
+            flag = flags[at] | (fdtable.O_CLOEXEC if cloexec else 0)
+            result[owner].append(
+                FileRecord(
+                    pid=self.pid[owner],
+                    fd=fd,
+                    path=guest_text(path.text) if path else None,
+                    deleted=path.deleted if path else False,
+                    type=dentry.file_type(inode.mode) if inode else "unknown",
+                    mode=fdtable.open_mode(flag),
+                    flags=flag,
+                    position=positions[at],
+                    inode=inode.number if inode else 0,
+                    device=inode.device if inode else 0,
+                    size=inode.size_bytes if inode else 0,
+                )
+            )
+        return result
+
+    @cached_property
+    def sockets(self) -> list[list[SocketRecord]]:
+        """Sockets of each process."""
+        row_of, columns, _, inodes = self._files
+        inode_gvas = columns["f_inode"].tolist()
+        private = columns["private_data"].tolist()
+        is_socket = [
+            (inode := inodes.get(gva)) is not None and dentry.file_type(inode.mode) == "socket"
+            for gva in inode_gvas
+        ]
+        chosen = [pointer for pointer, wanted in zip(private, is_socket, strict=True) if wanted]
+        states = socket.read_sockets(self.kernel, np.array(chosen, dtype=np.uint64))
+        net = self.namespaces["net_ns"]
+        fds = self.fds
+        result: list[list[SocketRecord]] = [[] for _ in range(len(self))]
+        for owner, fd, file in zip(fds.owner.tolist(), fds.fd.tolist(), fds.file.tolist(), strict=True):
+            at = row_of[file]
+            state = states.get(private[at]) if is_socket[at] else None
+            if state is None:
+                continue
+            result[owner].append(
+                SocketRecord(
+                    pid=self.pid[owner],
+                    fd=fd,
+                    process=guest_text(self.name[owner]),
+                    family=state.family,
+                    type=state.type,
+                    protocol=state.protocol,
+                    local_address=state.local_address,
+                    local_port=state.local_port,
+                    remote_address=state.remote_address,
+                    remote_port=state.remote_port,
+                    state=state.state,
+                    path=socket_path(state.path),
+                    inode=inodes[inode_gvas[at]].number,
+                    net_namespace=net[owner],
+                )
+            )
+        return result
+
+    # One process at a time.
+
+    def maps(self, row: int) -> list[MapRecord]:
+        """Address space of one process; empty for a kernel thread or a zombie."""
+        columns, which, gvas = self._mms
+        at = int(which[row])
+        if at < 0:
+            return []
+        heap = (int(columns["start_brk"][at]), int(columns["brk"][at]))
+        stack = int(columns["start_stack"][at])
+        _, areas = vma.find_vmas(self.kernel, Gva(int(gvas[at])))
+        files = self.kernel.read("file", "f_path.mnt f_path.dentry f_inode", areas["vm_file"])
+        paths = self._resolve(files["f_path.mnt"], files["f_path.dentry"])
+        inodes = self._paths.inodes(files["f_inode"])
+        inode_gvas = files["f_inode"].tolist()
+        starts, ends = areas["vm_start"].tolist(), areas["vm_end"].tolist()
+        flags, offsets = areas["vm_flags"].tolist(), areas["vm_pgoff"].tolist()
+        with_file = (areas["vm_file"] != 0).tolist()
+        result = []
+        for number in range(areas.count):
+            path = paths[number] if with_file[number] else None
+            inode = inodes.get(inode_gvas[number]) if with_file[number] else None
+            text = path.text if path else vma.area_name(self.kernel, areas, number, heap, stack)
+            result.append(
+                MapRecord(
+                    pid=self.pid[row],
+                    start=starts[number],
+                    end=ends[number],
+                    permissions=vma.permissions(flags[number]),
+                    offset=offsets[number] * PAGE_SIZE_BYTES if with_file[number] else 0,
+                    device=inode.device if inode else 0,
+                    inode=inode.number if inode else 0,
+                    path=guest_text(text),
+                    deleted=path.deleted if path else False,
+                )
+            )
+        return result
+
+    def environ(self, row: int) -> list[EnvRecord] | None:
+        """Environment of one process; None when its pages are not in memory."""
+        columns, which, gvas = self._mms
+        at = int(which[row])
+        if at < 0:
+            return []
+        one = mm.read_mms(self.kernel, gvas[at : at + 1])
+        items = mm.read_environ(self.kernel, one)[0]
+        if items is None:
+            return None
+        result = []
+        for item in items:
+            name, _, value = item.partition(b"=")
+            result.append(EnvRecord(pid=self.pid[row], name=guest_text(name), value=guest_text(value)))
+        return result
+
+    def thread_records(self, row: int) -> list[ThreadRecord]:
+        """Threads of one process, the main one included."""
+        found = task.find_threads(self.kernel, Gva(int(self._columns["signal"][row])))
+        columns = task.read_tasks(self.kernel, found)
+        states = task.decode_states(columns["__state"], columns["exit_state"])
+        return [
+            ThreadRecord(
+                tid=tid,
+                name=guest_text(name),
+                state=state,
+                start_boottime_ns=start,
+                user_time=user / NS_PER_SECOND,
+                system_time=system_ns / NS_PER_SECOND,
+                cpu=cpu,
+            )
+            for tid, name, state, start, user, system_ns, cpu in zip(
+                columns["pid"].tolist(),
+                text_rows(columns.raw("comm")),
+                states,
+                columns["start_boottime"].tolist(),
+                columns["utime"].tolist(),
+                columns["stime"].tolist(),
+                columns["thread_info.cpu"].tolist(),
+                strict=True,
+            )
+        ]
+
+    def key(self, row: int) -> str:
+        """pid@start, the name of a process that is never used again in this boot."""
+        return f"{self.pid[row]}@{self.start_boottime_ns[row]}"
+
+    def records(self) -> Iterator[ProcessRecord]:
+        """Every field of every process."""
+        columns = self._columns
+        creds = {name: self.cred[name].tolist() for name in cred.CRED_FIELDS.split()}
+        group, session = self.groups_of_session
+        nice = (columns.signed("static_prio") - DEFAULT_NICE_PRIO).tolist()
+        spaces = self.namespaces
+        seccomp = columns["seccomp.mode"].tolist() if "seccomp.mode" in columns else [None] * len(self)
+        flags = columns["atomic_flags"].tolist()
+        cpu = columns["thread_info.cpu"].tolist()
+        boot = self.boot_time
+        for row in range(len(self)):
+            exe, cwd, root, line = self.exe[row], self.cwd[row], self.root[row], self.cmdline[row]
+            parent = self.row_of.get(self.ppid[row])
+            user_time, system_time = self.cpu_times[row]
+            yield ProcessRecord(
+                key=self.key(row),
+                pid=self.pid[row],
+                ppid=self.ppid[row],
+                parent_key=self.key(parent) if parent is not None else None,
+                pgid=group[row],
+                sid=session[row],
+                name=guest_text(self.name[row]),
+                exe=guest_text(exe.text) if exe else None,
+                exe_deleted=exe.deleted if exe else None,
+                cmdline=[guest_text(word) for word in line] if line is not None else None,
+                cwd=guest_text(cwd.text) if cwd else None,
+                root=guest_text(root.text) if root else None,
+                state=self.state[row],
+                uid=creds["uid"][row],
+                euid=creds["euid"][row],
+                suid=creds["suid"][row],
+                fsuid=creds["fsuid"][row],
+                gid=creds["gid"][row],
+                egid=creds["egid"][row],
+                sgid=creds["sgid"][row],
+                fsgid=creds["fsgid"][row],
+                groups=self.groups[row],
+                cap_inheritable=creds["cap_inheritable"][row],
+                cap_permitted=creds["cap_permitted"][row],
+                cap_effective=creds["cap_effective"][row],
+                cap_bounding=creds["cap_bset"][row],
+                cap_ambient=creds["cap_ambient"][row],
+                start_time=boot + self.start_boottime_ns[row] / NS_PER_SECOND if boot is not None else None,
+                start_boottime_ns=self.start_boottime_ns[row],
+                threads=self.threads[row],
+                nice=nice[row],
+                user_time=user_time,
+                system_time=system_time,
+                resident_size=self.resident_size[row],
+                total_size=self.total_size[row],
+                tty=self.tty[row],
+                cgroup_path=self.cgroup_path[row],
+                container_id=cgroup.container_id(self.cgroup_path[row]),
+                pid_namespace=spaces["pid_ns"][row],
+                mnt_namespace=spaces["mnt_ns"][row],
+                net_namespace=spaces["net_ns"][row],
+                user_namespace=spaces["user_ns"][row],
+                uts_namespace=spaces["uts_ns"][row],
+                ipc_namespace=spaces["ipc_ns"][row],
+                cgroup_namespace=spaces["cgroup_ns"][row],
+                ns_pids=self._pids[1][row],
+                kernel_thread=self.kernel_thread[row],
+                seccomp=seccomp[row],
+                no_new_privs=bool(flags[row] & PFA_NO_NEW_PRIVS),
+                cpu=cpu[row],
+            )
+
+
+def socket_path(name: bytes) -> str:
+    """A unix socket's name for people: abstract names start with @, as in /proc/net/unix."""
+    if name.startswith(b"\0"):
+        return "@" + guest_text(name[1:]).replace("\0", "@")
+    return guest_text(name)

@@ -1,0 +1,179 @@
+"""A socket is a file whose private data is struct socket; its sk says addresses, ports and state.
+
+Reads socket, sock, unix_sock, unix_address. A hostile guest can write any address; lengths are bounded and numbers
+are shown as they are. Only sockets that a process holds are found; TIME_WAIT and kernel sockets have no holder.
+Sources: include/net/sock.h, include/net/af_unix.h, net/ipv4/tcp_ipv4.c, net/unix/af_unix.c.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+import numpy as np
+
+from vmon.core.address import Gva
+from vmon.core.errors import GuestDataError
+from vmon.kernel.columns import Column, Columns
+from vmon.kernel.profile import Wants
+from vmon.linux.kernel import Kernel
+
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
+FAMILY_NAMES = {
+    AF_UNIX: "unix",
+    AF_INET: "inet",
+    AF_INET6: "inet6",
+    AF_NETLINK: "netlink",
+    AF_PACKET: "packet",
+    40: "vsock",
+    38: "alg",
+    31: "bluetooth",
+    44: "xdp",
+}
+TYPE_NAMES = {1: "stream", 2: "dgram", 3: "raw", 5: "seqpacket", 10: "packet"}
+PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp", 136: "udplite", 262: "mptcp"}
+TCP_STATES = {
+    1: "ESTABLISHED",
+    2: "SYN_SENT",
+    3: "SYN_RECV",
+    4: "FIN_WAIT1",
+    5: "FIN_WAIT2",
+    6: "TIME_WAIT",
+    7: "CLOSE",
+    8: "CLOSE_WAIT",
+    9: "LAST_ACK",
+    10: "LISTEN",
+    11: "CLOSING",
+    12: "NEW_SYN_RECV",
+}
+CONNECTION_PROTOCOLS = (6, 132, 262)
+MAX_UNIX_NAME_BYTES = 110
+
+COMMON = "__sk_common."
+SOCK_FIELDS = " ".join(
+    COMMON + name
+    for name in (
+        "skc_family skc_state skc_num skc_dport skc_daddr skc_rcv_saddr skc_v6_daddr skc_v6_rcv_saddr"
+    ).split()
+) + " sk_protocol sk_type"
+WANTS = Wants(
+    structs={
+        "socket": "state type sk",
+        "sock": SOCK_FIELDS,
+        "unix_sock": "addr peer path.mnt path.dentry",
+        "unix_address": "len name",
+        "netlink_sock": "portid",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SocketState:
+    """One socket: who talks to whom."""
+
+    family: str
+    type: str
+    protocol: str
+    local_address: str
+    local_port: int | None
+    remote_address: str
+    remote_port: int | None
+    state: str
+    """TCP's word; for others ESTABLISHED, LISTEN or NONE."""
+    path: bytes
+    """Name of a unix socket; an abstract name starts with a NUL."""
+    peer: int
+    """Address of the connected unix socket's sock; 0 when there is none."""
+    sock: int
+
+
+def read_sockets(kernel: Kernel, sockets: Column) -> dict[int, SocketState]:
+    """State of each struct socket, by its address. A socket that is being torn down has no sk and is left out."""
+    sockets = np.unique(sockets)
+    sockets = sockets[sockets != 0]
+    sks = kernel.read("socket", "sk", sockets)["sk"]
+    sockets, sks = sockets[sks != 0], sks[sks != 0]
+    columns = kernel.read("sock", SOCK_FIELDS, sks)
+    families = columns[COMMON + "skc_family"]
+    unix = _read_unix(kernel, sks[families == AF_UNIX])
+    rows = zip(
+        sockets.tolist(),
+        sks.tolist(),
+        families.tolist(),
+        columns["sk_type"].tolist(),
+        columns["sk_protocol"].tolist(),
+        columns[COMMON + "skc_state"].tolist(),
+        strict=True,
+    )
+    result: dict[int, SocketState] = {}
+    for row, (socket, sk, family, kind, protocol, state) in enumerate(rows):
+        local, remote = _addresses(columns, row, family)
+        path, peer = unix.get(sk, (b"", 0))
+        internet = family in (AF_INET, AF_INET6)
+        result[socket] = SocketState(
+            family=FAMILY_NAMES.get(family, str(family)),
+            type=TYPE_NAMES.get(kind, str(kind)),
+            protocol=PROTOCOL_NAMES.get(protocol, str(protocol)) if internet else "",
+            local_address=local[0],
+            local_port=local[1],
+            remote_address=remote[0],
+            remote_port=remote[1],
+            state=_state_name(state, internet and protocol in CONNECTION_PROTOCOLS),
+            path=path,
+            peer=peer,
+            sock=sk,
+        )
+    return result
+
+
+def _state_name(state: int, connection: bool) -> str:
+    if connection:
+        return TCP_STATES.get(state, str(state))
+    return TCP_STATES[state] if state in (1, 10) else "NONE"
+
+
+Endpoint = tuple[str, int | None]
+
+
+def _addresses(columns: Columns, row: int, family: int) -> tuple[Endpoint, Endpoint]:
+    """Local and remote address and port of an internet socket; nothing for others."""
+    if family == AF_INET:
+        local: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
+            columns.raw(COMMON + "skc_rcv_saddr")[row].tobytes()
+        )
+        remote: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
+            columns.raw(COMMON + "skc_daddr")[row].tobytes()
+        )
+    elif family == AF_INET6:
+        local = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_rcv_saddr")[row].tobytes())
+        remote = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_daddr")[row].tobytes())
+    else:
+        return ("", None), ("", None)
+    local_port = int.from_bytes(columns.raw(COMMON + "skc_num")[row].tobytes(), "little")
+    remote_port = int.from_bytes(columns.raw(COMMON + "skc_dport")[row].tobytes(), "big")
+    return (str(local), local_port), (str(remote), remote_port)
+
+
+def _read_unix(kernel: Kernel, sks: Column) -> dict[int, tuple[bytes, int]]:
+    """Name and peer of each unix socket; unix_sock starts with its sock."""
+    if not sks.size:
+        return {}
+    columns = kernel.read("unix_sock", "addr peer", sks)
+    result: dict[int, tuple[bytes, int]] = {}
+    for sk, address, peer in zip(sks.tolist(), columns["addr"].tolist(), columns["peer"].tolist(), strict=True):
+        result[sk] = (_unix_name(kernel, address), peer)
+    return result
+
+
+def _unix_name(kernel: Kernel, address: int) -> bytes:
+    """The path of a sockaddr_un: two bytes of family, then the name; abstract names keep their leading NUL."""
+    if not address:
+        return b""
+    try:
+        length = int(kernel.read_one("unix_address", "len", address)["len"][0]) & 0xFFFF_FFFF
+        name = kernel.memory.read(
+            Gva(address + kernel.offset("unix_address", "name")), min(length, MAX_UNIX_NAME_BYTES)
+        )[2:]
+    except GuestDataError:
+        return b""
+    return name if name.startswith(b"\0") else name.split(b"\0", 1)[0]
