@@ -1,0 +1,164 @@
+"""A dump of a running guest is as sparse as its RAM: pages of zeros become holes of the file.
+
+Reads any ReadPhys, only where it is populated, a megabyte at a time, without pausing the guest: pages written
+to meanwhile are of different moments. The file appears under its name when it is complete, readable by its
+owner alone (it holds every secret of the guest).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from vmon.core.address import PAGE_SIZE_BYTES, Gpa
+from vmon.core.errors import TargetDenied, UsageError
+from vmon.core.ports import RamRange, ReadPhys
+from vmon.transport.dump import elf, lime
+
+DumpFormat = Literal["raw", "elf", "lime"]
+Progress = Callable[[int, int], None]
+"""Called with guest RAM bytes done and in all."""
+CHUNK_BYTES = 1 << 20
+PROGRESS_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DumpWritten:
+    """What write_dump made."""
+
+    path: Path
+    format: DumpFormat
+    ram_bytes: int
+    """Guest RAM that the file stands for."""
+    stored_bytes: int
+    """Bytes that were not zeros, hence written."""
+
+
+def write_dump(
+    ram: ReadPhys,
+    file: str | Path,
+    format: DumpFormat = "raw",
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = False,
+) -> DumpWritten:
+    """Write a guest's RAM to a file; `raw` puts each byte at the offset of its address, holes included."""
+    if format not in get_args(DumpFormat):
+        raise UsageError(
+            f"{format!r} is not a dump format", hint=f"formats: {', '.join(get_args(DumpFormat))}"
+        )
+    path = Path(file)
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _refused(path, error) from error
+    try:
+        try:
+            stored_bytes = _write(ram, fd, format, progress or (lambda done, total: None))
+        finally:
+            os.close(fd)
+        if overwrite:
+            part.replace(path)
+        else:
+            _publish(part, path)
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return DumpWritten(path, format, sum(item.size_bytes for item in ram.ranges), stored_bytes)
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give the file its name, never that of a file that came in between."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError:  # a file system without hard links
+        part.rename(path)
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists already", hint="choose another name, or ask for it to be overwritten")
+
+
+def _refused(path: Path, error: OSError) -> UsageError | TargetDenied:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UsageError(f"no space left for {path}: nothing was kept", hint="write to another disk")
+    if error.errno == errno.EFBIG:
+        return UsageError(
+            f"{path} grows larger than its file system allows",
+            hint="write to another disk, or use --format elf",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return TargetDenied(f"{path} can't be written: {error.strerror}")
+    return UsageError(f"{path} can't be written: {error.strerror}")
+
+
+def _layout(fd: int, format: DumpFormat, ranges: tuple[RamRange, ...]) -> tuple[list[int], int]:
+    """Write the headers; the offset of each range's bytes, and the file's size."""
+    if format == "raw":
+        return [item.gpa for item in ranges], ranges[-1].end_gpa if ranges else 0
+    if format == "elf":
+        head, offsets = elf.headers(ranges)
+        _pwrite(fd, memoryview(head), 0)
+    else:
+        offsets, at = [], 0
+        for item in ranges:
+            _pwrite(fd, memoryview(lime.header(item)), at)
+            offsets.append(at + lime.HEADER.size)
+            at += lime.HEADER.size + item.size_bytes
+    return offsets, offsets[-1] + ranges[-1].size_bytes if ranges else len(elf.MAGIC)
+
+
+def _write(ram: ReadPhys, fd: int, format: DumpFormat, progress: Progress) -> int:
+    ranges = ram.ranges
+    offsets, file_bytes = _layout(fd, format, ranges)
+    os.ftruncate(fd, file_bytes)
+    total_bytes = sum(item.size_bytes for item in ranges)
+    done_before_bytes = 0
+    stored_bytes = reported_bytes = index = 0
+    for run in ram.populated():
+        while run.gpa >= ranges[index].end_gpa:
+            done_before_bytes += ranges[index].size_bytes
+            index += 1
+        home, move = ranges[index], offsets[index] - ranges[index].gpa
+        for gpa in range(run.gpa, run.end_gpa, CHUNK_BYTES):
+            data = ram.read(Gpa(gpa), min(CHUNK_BYTES, run.end_gpa - gpa))
+            stored_bytes += _store(fd, data, gpa + move)
+            done_bytes = done_before_bytes + gpa - home.gpa
+            if done_bytes - reported_bytes >= PROGRESS_BYTES:
+                reported_bytes = done_bytes
+                progress(done_bytes, total_bytes)
+    progress(total_bytes, total_bytes)
+    return stored_bytes
+
+
+def _store(fd: int, data: bytes, offset: int) -> int:
+    """Write the pages that are not all zeros, neighbours at once."""
+    whole = len(data) // PAGE_SIZE_BYTES * PAGE_SIZE_BYTES
+    pages = np.frombuffer(data, np.uint64, whole // 8).reshape(-1, PAGE_SIZE_BYTES // 8)
+    filled = np.append(pages.any(axis=1), any(data[whole:]))
+    edges = np.flatnonzero(np.diff(filled, prepend=False, append=False)).tolist()
+    view = memoryview(data)
+    stored_bytes = 0
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        piece = view[start * PAGE_SIZE_BYTES : end * PAGE_SIZE_BYTES]
+        _pwrite(fd, piece, offset + start * PAGE_SIZE_BYTES)
+        stored_bytes += len(piece)
+    return stored_bytes
+
+
+def _pwrite(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(fd, data, offset)
+        data, offset = data[written:], offset + written

@@ -1,0 +1,11 @@
+"""Windows on guest RAM: a shared backend mapped read-only, or the memory of the QEMU process.
+
+MappedRam reads memfd, shm and hugetlbfs files and dumps; ProcessRam reads /proc/PID/mem. A guest can put any
+bytes in them, and can move them while we read; it can't make a read leave the table of extents.
+"""
+
+from vmon.transport.ram.extents import Extent, ExtentTable
+from vmon.transport.ram.mapped import MappedRam
+from vmon.transport.ram.process import ProcessRam
+
+__all__ = ["Extent", "ExtentTable", "MappedRam", "ProcessRam"]
