@@ -1,1 +1,40 @@
-"""vmon: see the processes of a virtual machine from outside it."""
+"""vmon: see the processes of a virtual machine from outside it.
+
+    import vmon
+
+    with vmon.attach("web1") as vm:
+        print(vm.guest.release)
+        for process in vm.processes():
+            print(process.pid, process.name, process.exe)
+
+Names are imported when they are first used, so that `import vmon` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmon.core.errors import VmonError
+    from vmon.monitor.attach import attach
+    from vmon.monitor.machine import VirtualMachine
+    from vmon.monitor.process import Process
+    from vmon.monitor.sweep import Change, sweep
+
+__all__ = ["Change", "Process", "VirtualMachine", "VmonError", "attach", "sweep"]
+
+_HOMES = {
+    "Change": "vmon.monitor.sweep",
+    "Process": "vmon.monitor.process",
+    "VirtualMachine": "vmon.monitor.machine",
+    "VmonError": "vmon.core.errors",
+    "attach": "vmon.monitor.attach",
+    "sweep": "vmon.monitor.sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'vmon' has no attribute {name!r}")

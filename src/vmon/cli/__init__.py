@@ -1,7 +1,85 @@
-"""The command line: thin, one file a command. What a command can do, a program can do through `vmon.attach`."""
+"""The command line: thin, one file a command. What a command can do, a program can do through `vmon.attach`.
+
+Commands are imported when they are called: the time to start is part of the product.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+
+import click
+
+from vmon.core.errors import VmonError
+from vmon.core.text import printable
+
+COMMANDS = {
+    "guests": (
+        "vmon.cli.guests",
+        "guests",
+        "List the QEMU guests of this host and what can be done to each.",
+    ),
+    "info": ("vmon.cli.info", "info", "Which kernel runs in a guest, and how vmon knows."),
+    "ps": ("vmon.cli.ps", "ps", "List the processes of a guest."),
+    "tree": ("vmon.cli.tree", "tree", "Show the processes of a guest as a tree."),
+    "files": ("vmon.cli.files", "files", "List the open files of a process."),
+    "sockets": ("vmon.cli.sockets", "sockets", "List the sockets of a guest or of one process."),
+    "maps": ("vmon.cli.maps", "maps", "List the memory areas of a process."),
+    "env": ("vmon.cli.env", "env", "Show the environment of a process."),
+    "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
+    "lab": ("vmon.cli.lab", "lab", "Guests to try vmon on: stock Debian kernels in QEMU."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called; help texts are listed here so that --help imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from their one-line texts."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vmon", message="vmon %(version)s")
+def cli() -> None:
+    """See the processes of a virtual machine from outside it.
+
+    TARGET is a lab guest's NAME, qmp:SOCKET-PATH, pid:QEMU-PID or dump:FILE.
+    """
+
 
 def main() -> None:
-    """Entry point of `vmon`."""
+    """Entry point of `vmon`: errors become one line with a hint, and an exit code of their own."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except VmonError as error:
+        click.echo(f"vmon: {printable(error.message)}", err=True)
+        if error.hint:
+            click.echo(f"      {printable(error.hint)}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader (head, a pager) has enough. Python would complain again at exit when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -153,3 +153,48 @@ class EnvRecord(msgspec.Struct, frozen=True, kw_only=True):
 def guest_text(data: bytes) -> str:
     """Bytes of the guest as str, reversible."""
     return data.decode("utf-8", "surrogateescape")
+
+
+class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was checked when the kernel was identified."""
+
+    check: str
+    passed: bool
+    detail: str
+
+
+class GuestRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a guest as a whole."""
+
+    target: str
+    os: str
+    release: str
+    version: str
+    banner: str
+    build_id: str
+    architecture: str
+    hostname: str
+    boot_time: float | None
+    """Seconds since the epoch, by the guest's clock."""
+    cpus_online: int | None
+    memory_total: int | None
+    """Bytes that the guest's kernel manages."""
+    ram_size: int
+    """Bytes of RAM that the machine has."""
+    modules: int | None
+    command_line: str | None
+    paging_levels: int
+    kaslr_slide: int
+    page_offset_base: int
+    text_address: int
+    hypervisor: str
+    """tcg, kvm, or dump."""
+    ram_access: str
+    """How RAM is read: mapped, process memory, file."""
+    identified_ms: float
+    profile_from_cache: bool
+    symbols: int
+    types: int
+    evidence: list[EvidenceRecord]
+    coverage: list[str]
+    """What cannot be seen on this guest, a sentence each."""

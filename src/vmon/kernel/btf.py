@@ -124,7 +124,9 @@ class Btf:
         starts = np.array(self._starts[1:], dtype=np.int64)
         kinds = (self._words[starts + 1] >> 24) & 0x1F
         names = self._words[starts]
-        wanted = np.isin(kinds, [KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_TYPEDEF]) & (names != 0)
+        wanted = np.isin(kinds, [KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_TYPEDEF]) & (
+            names != 0
+        )
         table: dict[int, list[int]] = {}
         for name, type_id in zip(names[wanted].tolist(), (np.flatnonzero(wanted) + 1).tolist(), strict=True):
             table.setdefault(name, []).append(type_id)

@@ -67,7 +67,15 @@ BASE_WANTS = Wants(
     ),
     structs={"task_struct": "tasks comm pid", "list_head": "next prev"},
 )
-REQUIRED = ("_text", "__start_rodata", "linux_banner", "phys_base", "page_offset_base", "init_top_pgt", "init_task")
+REQUIRED = (
+    "_text",
+    "__start_rodata",
+    "linux_banner",
+    "phys_base",
+    "page_offset_base",
+    "init_top_pgt",
+    "init_task",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,9 @@ def _judge(
 ) -> Identity:
     rodata = candidate.rodata_gpa
     evidence = [
-        Evidence("banner", True, f"'Linux version {candidate.release}' in rodata at guest-physical {rodata:#x}")
+        Evidence(
+            "banner", True, f"'Linux version {candidate.release}' in rodata at guest-physical {rodata:#x}"
+        )
     ]
     profile = _recall(phys, rodata, known)
     from_cache = profile is not None
@@ -200,7 +210,9 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     addresses = table.addresses()
     symbols = {name: int(addresses[index]) for name, index in at.items()}
     evidence.append(
-        Evidence("kallsyms", True, f"{table.count:,} symbols, {table.layout}, {table.rule}, {len(at)} looked up")
+        Evidence(
+            "kallsyms", True, f"{table.count:,} symbols, {table.layout}, {table.rule}, {len(at)} looked up"
+        )
     )
     lost = [name for name in REQUIRED if name not in symbols]
     if lost:
@@ -209,7 +221,9 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     offsets = {name: _signed64(value - start) for name, value in symbols.items()}
     banner = _text_at(image, offsets["linux_banner"])
     if not banner.startswith("Linux version "):
-        raise BadStructure("the symbol linux_banner does not lead to a banner", field="linux_banner", address=rodata)
+        raise BadStructure(
+            "the symbol linux_banner does not lead to a banner", field="linux_banner", address=rodata
+        )
     evidence.append(Evidence("linux_banner", True, banner.strip()))
     release = banner.split()[2]
     if "__start_BTF" not in offsets or "__stop_BTF" not in offsets:
@@ -228,9 +242,13 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     structs, missing = resolve_structs(btf, wants)
     enums, missing_enums = resolve_enums(btf, wants)
     evidence.append(
-        Evidence("BTF", True, f"{len(btf):,} types in {len(blob):,} bytes, {len(structs)} structures laid out")
+        Evidence(
+            "BTF", True, f"{len(btf):,} types in {len(blob):,} bytes, {len(structs)} structures laid out"
+        )
     )
-    build_id, build_id_offset = find_build_id(image, offsets.get("__start_notes"), offsets.get("__stop_notes"))
+    build_id, build_id_offset = find_build_id(
+        image, offsets.get("__start_notes"), offsets.get("__stop_notes")
+    )
     evidence.append(Evidence("build id", True, build_id))
     text = offsets["_text"]
     return KernelProfile(
@@ -242,9 +260,7 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
         symbols={name: value - text for name, value in offsets.items()},
         structs=structs,
         enums=enums,
-        missing=tuple(
-            [*missing, *missing_enums, *(name for name in wants.symbols if name not in symbols)]
-        ),
+        missing=tuple([*missing, *missing_enums, *(name for name in wants.symbols if name not in symbols)]),
         symbol_count=table.count,
         type_count=len(btf),
         sources={"symbols": "kallsyms", "structs": "btf"},
@@ -277,7 +293,9 @@ def read_bases(phys: ReadPhys, rodata: Gpa, profile: KernelProfile, evidence: li
         if image is not None and image.gpa == text_gpa and direct is not None and direct.gpa == root:
             break
     else:
-        raise BadStructure("the page tables do not map the image where its bases say", field="init_top_pgt", address=root)
+        raise BadStructure(
+            "the page tables do not map the image where its bases say", field="init_top_pgt", address=root
+        )
     bases = KernelBases(
         text_gpa=text_gpa,
         text_gva=text_gva,
@@ -291,7 +309,9 @@ def read_bases(phys: ReadPhys, rodata: Gpa, profile: KernelProfile, evidence: li
     )
     levels = 5 if la57 else 4
     evidence.append(
-        Evidence("image map", True, f"{levels}-level tables at {root:#x} map _text {text_gva:#x} to {text_gpa:#x}")
+        Evidence(
+            "image map", True, f"{levels}-level tables at {root:#x} map _text {text_gva:#x} to {text_gpa:#x}"
+        )
     )
     evidence.append(
         Evidence("direct map", True, f"page_offset_base {page_offset:#x} + {root:#x} maps back to {root:#x}")
@@ -312,7 +332,9 @@ def check_first_tasks(memory: KernelMemory, profile: KernelProfile, evidence: li
     pid = memory.u32(Gva(second + task.offset("pid")))
     if pid != 1:
         raise BadStructure(f"the second task has pid {pid}", field="task_struct.pid", address=second)
-    evidence.append(Evidence("first tasks", True, f"init_task is {comm.decode()!r} and pid 1 follows at {second:#x}"))
+    evidence.append(
+        Evidence("first tasks", True, f"init_task is {comm.decode()!r} and pid 1 follows at {second:#x}")
+    )
 
 
 def check_alive(phys: ReadPhys, cpu: Registers, bases: KernelBases) -> Evidence:
@@ -320,8 +342,12 @@ def check_alive(phys: ReadPhys, cpu: Registers, bases: KernelBases) -> Evidence:
     for mask in (0xFFF, 0x1FFF):
         found = translate(phys, Gpa(cpu.cr3 & ~mask), bases.text_gva, bool(cpu.cr4 & CR4_LA57))
         if found is not None and found.gpa == bases.text_gpa:
-            return Evidence("cr3", True, f"CR3 {cpu.cr3:#x} of CPU {cpu.cpu} maps _text to {bases.text_gpa:#x}")
-    return Evidence("cr3", False, f"CR3 {cpu.cr3:#x} of CPU {cpu.cpu} does not map _text to {bases.text_gpa:#x}")
+            return Evidence(
+                "cr3", True, f"CR3 {cpu.cr3:#x} of CPU {cpu.cpu} maps _text to {bases.text_gpa:#x}"
+            )
+    return Evidence(
+        "cr3", False, f"CR3 {cpu.cr3:#x} of CPU {cpu.cpu} does not map _text to {bases.text_gpa:#x}"
+    )
 
 
 def explain_nothing_found(phys: ReadPhys, cpu: Registers | None) -> IdentifyError:
@@ -338,9 +364,9 @@ def explain_nothing_found(phys: ReadPhys, cpu: Registers | None) -> IdentifyErro
             hint="memory encryption (SEV, TDX): what runs there can't be seen from outside",
         )
     real_mode = cpu is not None and not cpu.efer & EFER_LONG_MODE_ACTIVE
-    if sample.nonzero_pages * 4096 * max(1, sample.populated_bytes // (4096 * max(1, sample.sampled_pages))) < (
-        QUIET_RAM_BYTES
-    ):
+    if sample.nonzero_pages * 4096 * max(
+        1, sample.populated_bytes // (4096 * max(1, sample.sampled_pages))
+    ) < (QUIET_RAM_BYTES):
         where = "the CPU is not in 64-bit mode" if real_mode else "almost all RAM is zero"
         return NoKernelYet(
             f"no operating system is in RAM yet: {where}",

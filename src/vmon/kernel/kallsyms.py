@@ -58,7 +58,9 @@ class Kallsyms:
 
     def addresses(self, image_gva: int = 0) -> NDArray[np.uint64]:
         """Address of every symbol; `image_gva` is where the searched bytes start, used by place-relative tables."""
-        raw = np.frombuffer(self.image, dtype="<i4", count=self.count, offset=self.offsets_at).astype(np.int64)
+        raw = np.frombuffer(self.image, dtype="<i4", count=self.count, offset=self.offsets_at).astype(
+            np.int64
+        )
         if self.rule == "place-relative":
             places = image_gva + self.offsets_at + 4 * np.arange(self.count, dtype=np.int64)
             return (raw + _wrap(places)).view(np.uint64)
@@ -212,7 +214,9 @@ def _names_before(
     if high <= low:
         return
     words = np.frombuffer(image, dtype="<u4", count=(high - low) // 4, offset=low)
-    fits = np.flatnonzero((words.astype(np.int64) + SYMBOLS_PER_MARKER - 1) // SYMBOLS_PER_MARKER == len(markers))
+    fits = np.flatnonzero(
+        (words.astype(np.int64) + SYMBOLS_PER_MARKER - 1) // SYMBOLS_PER_MARKER == len(markers)
+    )
     for word in fits.tolist():
         at = low + 4 * word
         count = int(words[word])

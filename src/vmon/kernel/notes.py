@@ -27,7 +27,11 @@ def find_build_id(image: bytes, start: int | None, stop: int | None) -> tuple[st
         after = desc_at + ((desc_size + 3) & ~3)
         if after > stop:
             break
-        if kind == NT_GNU_BUILD_ID and image[name_at : name_at + name_size] == b"GNU\0" and 8 <= desc_size <= 64:
+        if (
+            kind == NT_GNU_BUILD_ID
+            and image[name_at : name_at + name_size] == b"GNU\0"
+            and 8 <= desc_size <= 64
+        ):
             return image[desc_at : desc_at + desc_size].hex(), desc_at
         at = after
     raise BadStructure("the image's notes hold no build id", field="__start_notes", address=start)

@@ -23,7 +23,9 @@ MAX_FDS_IN_ALL = 4 << 20
 INLINE_FDS = 64
 
 # f_path: also __f_path since 6.18, read-only f_path stays beside it.
-FILE_FIELDS = "f_path.mnt|__f_path.mnt f_path.dentry|__f_path.dentry f_inode f_flags f_mode f_pos private_data"
+FILE_FIELDS = (
+    "f_path.mnt|__f_path.mnt f_path.dentry|__f_path.dentry f_inode f_flags f_mode f_pos private_data"
+)
 WANTS = Wants(
     structs={
         "files_struct": "fdt",

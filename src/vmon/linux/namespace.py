@@ -80,4 +80,3 @@ def read_pid_numbers(kernel: Kernel, pids: Column) -> list[int]:
     """Number of each struct pid in the first namespace; 0 for a null pointer."""
     entries = kernel.read("upid", "nr", pids + np.uint64(kernel.offset("pid", "numbers")))
     return np.where(pids != 0, entries["nr"], 0).tolist()
-

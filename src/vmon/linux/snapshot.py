@@ -7,7 +7,6 @@ A hostile guest gets bounded reads and typed errors from below; one bad process 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
-from vmon.core.errors import GuestDataError, NoSuchProcess
+from vmon.core.errors import GuestDataError
 from vmon.core.records import (
     EnvRecord,
     FileRecord,
@@ -32,6 +31,9 @@ from vmon.linux.kernel import Kernel, distinct
 WANTS = task.WANTS | cred.WANTS | mm.WANTS | dentry.WANTS | fdtable.WANTS | socket.WANTS | namespace.WANTS
 WANTS = WANTS | cgroup.WANTS | tty.WANTS | system.WANTS | vma.WANTS
 T = TypeVar("T")
+CRED_NUMBERS = [
+    name for name in cred.CRED_FIELDS.split() if name not in ("user_ns", "group_info", "securebits")
+]
 NS_PER_SECOND = 1_000_000_000
 DEFAULT_NICE_PRIO = 120
 PFA_NO_NEW_PRIVS = 1
@@ -63,20 +65,6 @@ class Snapshot:
         """Every process."""
         return cls(kernel, task.find_tasks(kernel))
 
-    @cached_property
-    def row_of(self) -> dict[int, int]:
-        """Row by pid."""
-        return {pid: row for row, pid in enumerate(self.pid)}
-
-    def row(self, pid: int) -> int:
-        """Row of a pid; NoSuchProcess when there is none."""
-        try:
-            return self.row_of[pid]
-        except KeyError:
-            raise NoSuchProcess(
-                f"no process {pid} in the guest", hint="`vmon ps` lists the processes; pids are those of the first namespace"
-            ) from None
-
     def unchanged(self) -> NDArray[np.bool_]:
         """For each row, whether it is still the same live task."""
         return (task.read_identity(self.kernel, self.tasks) == self.identity).all(axis=1)
@@ -94,10 +82,23 @@ class Snapshot:
         return task.decode_states(self._columns["__state"], self._columns["exit_state"])
 
     @cached_property
+    def _parents(self) -> tuple[list[int], list[str | None]]:
+        """Pid and key of each parent. real_parent may be any thread of it: its leader carries the identity."""
+        read = self.kernel.read
+        leaders = read("task_struct", "group_leader", self._columns["real_parent"])["group_leader"]
+        identity = read("task_struct", task.IDENTITY_FIELDS, leaders)
+        pids, starts = identity["pid"].tolist(), identity["start_boottime"].tolist()
+        return pids, [f"{pid}@{start}" if pid else None for pid, start in zip(pids, starts, strict=True)]
+
+    @property
     def ppid(self) -> list[int]:
         """Pid of the parent's thread group, 0 for none."""
-        parents = self._columns["real_parent"]
-        return self.kernel.read("task_struct", "tgid", parents)["tgid"].tolist()
+        return self._parents[0]
+
+    @property
+    def parent_key(self) -> list[str | None]:
+        """Key of the parent; None for the first process and for kthreadd."""
+        return self._parents[1]
 
     @cached_property
     def kernel_thread(self) -> list[bool]:
@@ -145,10 +146,35 @@ class Snapshot:
 
     @cached_property
     def resident_size(self) -> list[int | None]:
-        """Bytes in RAM."""
+        """Bytes in RAM, exact: what tasks have not yet added to their mm is counted too."""
         pages = mm.read_rss_pages(self.kernel, self._mms[2])
-        used = np.maximum(pages[:, mm.MM_FILEPAGES] + pages[:, mm.MM_ANONPAGES] + pages[:, mm.MM_SHMEMPAGES], 0)
+        if "rss_stat.count" in self._columns:
+            rows = np.flatnonzero(self._mms[1] >= 0)
+            np.add.at(pages, self._mms[1][rows], self._unsynced_rss_pages()[rows])
+        used = np.maximum(
+            pages[:, mm.MM_FILEPAGES] + pages[:, mm.MM_ANONPAGES] + pages[:, mm.MM_SHMEMPAGES], 0
+        )
         return self._spread((used * PAGE_SIZE_BYTES).tolist())
+
+    def _unsynced_rss_pages(self) -> NDArray[np.int64]:
+        """Pages by kind that each process's threads hold back from mm->rss_stat: up to 6.1 (SPLIT_RSS_COUNTING)."""
+        held = self._columns.words("rss_stat.count", 4).astype(np.uint32).view(np.int32).astype(np.int64)
+        for row, others in self._other_threads.items():
+            more = self.kernel.read("task_struct", "rss_stat.count", others).words("rss_stat.count", 4)
+            held[row] += more.astype(np.uint32).view(np.int32).sum(axis=0)
+        return held
+
+    @cached_property
+    def _other_threads(self) -> dict[int, Column]:
+        """Threads beside the main one, by row, of the processes that have several."""
+        found: dict[int, Column] = {}
+        for row in np.flatnonzero(self._signal["nr_threads"] > 1).tolist():
+            try:
+                others = task.find_threads(self.kernel, Gva(int(self._columns["signal"][row])))
+            except GuestDataError:
+                continue
+            found[row] = others[others != self.tasks[row]]
+        return found
 
     @cached_property
     def cmdline(self) -> list[list[bytes] | None]:
@@ -251,17 +277,15 @@ class Snapshot:
         users = (signal["utime"] + columns["utime"]).tolist()
         systems = (signal["stime"] + columns["stime"]).tolist()
         runs = (signal["sum_sched_runtime"] + columns["se.sum_exec_runtime"]).tolist()
-        for row in np.flatnonzero(signal["nr_threads"] > 1).tolist():
-            try:
-                others = task.find_threads(self.kernel, Gva(int(columns["signal"][row])))
-            except GuestDataError:
-                continue
-            others = others[others != self.tasks[row]]
+        for row, others in self._other_threads.items():
             more = self.kernel.read("task_struct", "utime stime se.sum_exec_runtime", others)
             users[row] += int(more["utime"].sum())
             systems[row] += int(more["stime"].sum())
             runs[row] += int(more["se.sum_exec_runtime"].sum())
-        before_user, before_system = signal["prev_cputime.utime"].tolist(), signal["prev_cputime.stime"].tolist()
+        before_user, before_system = (
+            signal["prev_cputime.utime"].tolist(),
+            signal["prev_cputime.stime"].tolist(),
+        )
         times = []
         for row in range(len(self)):
             user, kernel_time = task.adjust_cpu_times(
@@ -450,73 +474,80 @@ class Snapshot:
         """pid@start, the name of a process that is never used again in this boot."""
         return f"{self.pid[row]}@{self.start_boottime_ns[row]}"
 
-    def records(self) -> Iterator[ProcessRecord]:
-        """Every field of every process."""
+    @cached_property
+    def _numbers(self) -> dict[str, list[int]]:
+        """Plain numbers of the record, as lists."""
         columns = self._columns
-        creds = {name: self.cred[name].tolist() for name in cred.CRED_FIELDS.split()}
-        group, session = self.groups_of_session
-        nice = (columns.signed("static_prio") - DEFAULT_NICE_PRIO).tolist()
-        spaces = self.namespaces
-        seccomp = columns["seccomp.mode"].tolist() if "seccomp.mode" in columns else [None] * len(self)
-        flags = columns["atomic_flags"].tolist()
-        cpu = columns["thread_info.cpu"].tolist()
-        boot = self.boot_time
-        for row in range(len(self)):
-            exe, cwd, root, line = self.exe[row], self.cwd[row], self.root[row], self.cmdline[row]
-            parent = self.row_of.get(self.ppid[row])
-            user_time, system_time = self.cpu_times[row]
-            yield ProcessRecord(
-                key=self.key(row),
-                pid=self.pid[row],
-                ppid=self.ppid[row],
-                parent_key=self.key(parent) if parent is not None else None,
-                pgid=group[row],
-                sid=session[row],
-                name=guest_text(self.name[row]),
-                exe=guest_text(exe.text) if exe else None,
-                exe_deleted=exe.deleted if exe else None,
-                cmdline=[guest_text(word) for word in line] if line is not None else None,
-                cwd=guest_text(cwd.text) if cwd else None,
-                root=guest_text(root.text) if root else None,
-                state=self.state[row],
-                uid=creds["uid"][row],
-                euid=creds["euid"][row],
-                suid=creds["suid"][row],
-                fsuid=creds["fsuid"][row],
-                gid=creds["gid"][row],
-                egid=creds["egid"][row],
-                sgid=creds["sgid"][row],
-                fsgid=creds["fsgid"][row],
-                groups=self.groups[row],
-                cap_inheritable=creds["cap_inheritable"][row],
-                cap_permitted=creds["cap_permitted"][row],
-                cap_effective=creds["cap_effective"][row],
-                cap_bounding=creds["cap_bset"][row],
-                cap_ambient=creds["cap_ambient"][row],
-                start_time=boot + self.start_boottime_ns[row] / NS_PER_SECOND if boot is not None else None,
-                start_boottime_ns=self.start_boottime_ns[row],
-                threads=self.threads[row],
-                nice=nice[row],
-                user_time=user_time,
-                system_time=system_time,
-                resident_size=self.resident_size[row],
-                total_size=self.total_size[row],
-                tty=self.tty[row],
-                cgroup_path=self.cgroup_path[row],
-                container_id=cgroup.container_id(self.cgroup_path[row]),
-                pid_namespace=spaces["pid_ns"][row],
-                mnt_namespace=spaces["mnt_ns"][row],
-                net_namespace=spaces["net_ns"][row],
-                user_namespace=spaces["user_ns"][row],
-                uts_namespace=spaces["uts_ns"][row],
-                ipc_namespace=spaces["ipc_ns"][row],
-                cgroup_namespace=spaces["cgroup_ns"][row],
-                ns_pids=self._pids[1][row],
-                kernel_thread=self.kernel_thread[row],
-                seccomp=seccomp[row],
-                no_new_privs=bool(flags[row] & PFA_NO_NEW_PRIVS),
-                cpu=cpu[row],
-            )
+        return {
+            **{name: self.cred[name].tolist() for name in CRED_NUMBERS},
+            "nice": (columns.signed("static_prio") - DEFAULT_NICE_PRIO).tolist(),
+            "no_new_privs": (columns["atomic_flags"] & np.uint64(PFA_NO_NEW_PRIVS)).tolist(),
+            "cpu": columns["thread_info.cpu"].tolist(),
+            **({"seccomp": columns["seccomp.mode"].tolist()} if "seccomp.mode" in columns else {}),
+        }
+
+    def records(self) -> list[ProcessRecord]:
+        """Every field of every process."""
+        return [self.record(row) for row in range(len(self))]
+
+    def record(self, row: int) -> ProcessRecord:
+        """Every field of one process; what is dear is read for all at the first call."""
+        numbers = {name: values[row] for name, values in self._numbers.items()}
+        exe, cwd, root, line = self.exe[row], self.cwd[row], self.root[row], self.cmdline[row]
+        user_time, system_time = self.cpu_times[row]
+        spaces, boot = self.namespaces, self.boot_time
+        return ProcessRecord(
+            key=self.key(row),
+            pid=self.pid[row],
+            ppid=self.ppid[row],
+            parent_key=self.parent_key[row],
+            pgid=self.groups_of_session[0][row],
+            sid=self.groups_of_session[1][row],
+            name=guest_text(self.name[row]),
+            exe=guest_text(exe.text) if exe else None,
+            exe_deleted=exe.deleted if exe else None,
+            cmdline=[guest_text(word) for word in line] if line is not None else None,
+            cwd=guest_text(cwd.text) if cwd else None,
+            root=guest_text(root.text) if root else None,
+            state=self.state[row],
+            uid=numbers["uid"],
+            euid=numbers["euid"],
+            suid=numbers["suid"],
+            fsuid=numbers["fsuid"],
+            gid=numbers["gid"],
+            egid=numbers["egid"],
+            sgid=numbers["sgid"],
+            fsgid=numbers["fsgid"],
+            groups=self.groups[row],
+            cap_inheritable=numbers["cap_inheritable"],
+            cap_permitted=numbers["cap_permitted"],
+            cap_effective=numbers["cap_effective"],
+            cap_bounding=numbers["cap_bset"],
+            cap_ambient=numbers["cap_ambient"],
+            start_time=boot + self.start_boottime_ns[row] / NS_PER_SECOND if boot is not None else None,
+            start_boottime_ns=self.start_boottime_ns[row],
+            threads=self.threads[row],
+            nice=numbers["nice"],
+            user_time=user_time,
+            system_time=system_time,
+            resident_size=self.resident_size[row],
+            total_size=self.total_size[row],
+            tty=self.tty[row],
+            cgroup_path=self.cgroup_path[row],
+            container_id=cgroup.container_id(self.cgroup_path[row]),
+            pid_namespace=spaces["pid_ns"][row],
+            mnt_namespace=spaces["mnt_ns"][row],
+            net_namespace=spaces["net_ns"][row],
+            user_namespace=spaces["user_ns"][row],
+            uts_namespace=spaces["uts_ns"][row],
+            ipc_namespace=spaces["ipc_ns"][row],
+            cgroup_namespace=spaces["cgroup_ns"][row],
+            ns_pids=self._pids[1][row],
+            kernel_thread=self.kernel_thread[row],
+            seccomp=numbers.get("seccomp"),
+            no_new_privs=bool(numbers["no_new_privs"]),
+            cpu=numbers["cpu"],
+        )
 
 
 def socket_path(name: bytes) -> str:

@@ -50,12 +50,15 @@ CONNECTION_PROTOCOLS = (6, 132, 262)
 MAX_UNIX_NAME_BYTES = 110
 
 COMMON = "__sk_common."
-SOCK_FIELDS = " ".join(
-    COMMON + name
-    for name in (
-        "skc_family skc_state skc_num skc_dport skc_daddr skc_rcv_saddr skc_v6_daddr skc_v6_rcv_saddr"
-    ).split()
-) + " sk_protocol sk_type"
+SOCK_FIELDS = (
+    " ".join(
+        COMMON + name
+        for name in (
+            "skc_family skc_state skc_num skc_dport skc_daddr skc_rcv_saddr skc_v6_daddr skc_v6_rcv_saddr"
+        ).split()
+    )
+    + " sk_protocol sk_type"
+)
 WANTS = Wants(
     structs={
         "socket": "state type sk",
@@ -160,7 +163,9 @@ def _read_unix(kernel: Kernel, sks: Column) -> dict[int, tuple[bytes, int]]:
         return {}
     columns = kernel.read("unix_sock", "addr peer", sks)
     result: dict[int, tuple[bytes, int]] = {}
-    for sk, address, peer in zip(sks.tolist(), columns["addr"].tolist(), columns["peer"].tolist(), strict=True):
+    for sk, address, peer in zip(
+        sks.tolist(), columns["addr"].tolist(), columns["peer"].tolist(), strict=True
+    ):
         result[sk] = (_unix_name(kernel, address), peer)
     return result
 

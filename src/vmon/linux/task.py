@@ -27,9 +27,9 @@ PF_KTHREAD = 0x0020_0000
 # thread_info.cpu: task_struct.cpu until 5.16 (bcf9033e5449).
 # start_boottime: real_start_time until 5.5 (cf25e24db61c).
 TASK_FIELDS = (
-    "pid tgid comm real_parent mm cred real_cred files fs nsproxy signal thread_pid cgroups flags "
+    "pid tgid comm real_parent group_leader mm cred real_cred files fs nsproxy signal thread_pid cgroups flags "
     "exit_state __state|state start_boottime|real_start_time static_prio utime stime se.sum_exec_runtime "
-    "atomic_flags seccomp.mode thread_info.cpu|cpu"
+    "atomic_flags seccomp.mode thread_info.cpu|cpu rss_stat.count"
 )
 SIGNAL_FIELDS = (
     "nr_threads thread_head utime stime sum_sched_runtime prev_cputime.utime prev_cputime.stime tty pids"

@@ -1,0 +1,36 @@
+"""`vmon maps`: the address space of a process. Reads the guest, changes nothing."""
+
+from __future__ import annotations
+
+import click
+
+from vmon.cli.attached import attached, target_argument
+from vmon.cli.output import human_size, output_option, repeat, watch_option, write_records
+from vmon.core.records import MapRecord
+
+HEADER = ("START", "END", "PERM", "SIZE", "OFFSET", "INODE", "PATH")
+
+
+@click.command()
+@target_argument
+@click.argument("pid", type=int)
+@output_option
+@watch_option
+def maps(target: str, pid: int, output: str, watch_s: float | None) -> None:
+    """List the memory areas of process PID in TARGET."""
+    with attached(target) as vm:
+        repeat(watch_s, lambda: write_records(vm.process(pid).maps(), output, HEADER, row))
+
+
+def row(record: MapRecord) -> tuple[object, ...]:
+    """One line of the table."""
+    path = record.path if not record.deleted else f"{record.path} (deleted)"
+    return (
+        f"{record.start:012x}",
+        f"{record.end:012x}",
+        record.permissions,
+        human_size(record.end - record.start),
+        f"{record.offset:x}",
+        record.inode,
+        path,
+    )

@@ -1,0 +1,163 @@
+"""Every command's answer goes out through here: a table for people, json, jsonl or csv for programs.
+
+Writes to standard output only. Text of the guest is escaped in tables; json keeps it, with bytes that are not UTF-8
+written as \\xNN.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from vmon.core.text import printable, storable, width
+
+FORMATS = ("table", "json", "jsonl", "csv")
+Row = Sequence[object]
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def output_option(function: F) -> F:
+    """The -o option of every command."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="Form of the answer.",
+    )(function)
+
+
+def watch_option(function: F) -> F:
+    """The --watch option of list commands."""
+    return click.option(
+        "--watch",
+        "watch_s",
+        type=click.FloatRange(min=0.05),
+        metavar="SECONDS",
+        help="Repeat every SECONDS until interrupted.",
+    )(function)
+
+
+def repeat(watch_s: float | None, once: Callable[[], None]) -> None:
+    """Run once, or again and again; on a terminal each answer replaces the one before."""
+    while True:
+        if watch_s is not None and sys.stdout.isatty():
+            click.clear()
+        once()
+        if watch_s is None:
+            return
+        sys.stdout.flush()
+        time.sleep(watch_s)
+
+
+def write_records(
+    records: Sequence[msgspec.Struct], output: str, header: Sequence[str], row: Callable[[Any], Row]
+) -> None:
+    """Records as a table with chosen columns, or whole in the other forms."""
+    if output == "table":
+        write_table(header, [row(record) for record in records])
+    elif output == "json":
+        sys.stdout.write(_json(list(records), indent=2) + "\n")
+    elif output == "jsonl":
+        sys.stdout.writelines(_json(record) + "\n" for record in records)
+    else:
+        writer = csv.writer(sys.stdout)
+        fields = records[0].__struct_fields__ if records else ()
+        writer.writerow(fields)
+        for record in records:
+            writer.writerow([_cell_of_csv(getattr(record, name)) for name in fields])
+
+
+def write_object(record: msgspec.Struct, output: str) -> None:
+    """One object as json or jsonl."""
+    sys.stdout.write(_json(record, indent=2 if output == "json" else 0) + "\n")
+
+
+def _json(value: object, indent: int = 0) -> str:
+    plain = _storable(msgspec.to_builtins(value))
+    data = msgspec.json.encode(plain)
+    return (msgspec.json.format(data, indent=indent) if indent else data).decode()
+
+
+def _storable(value: object) -> object:
+    """Lone surrogates (bytes that are not UTF-8) can't be encoded; everything else stays as it is."""
+    if isinstance(value, str):
+        return value if value.isascii() else storable(value)
+    if isinstance(value, dict):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value
+
+
+def _cell_of_csv(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return _json(value)
+    return storable(value) if isinstance(value, str) else value
+
+
+def write_table(header: Sequence[str], rows: Iterable[Row]) -> None:
+    """Columns as wide as needed; on a terminal the last one is cut at its edge."""
+    cells = [[cell(value) for value in row] for row in rows]
+    numeric = (
+        [
+            bool(cells) and all(isinstance(v, int) or v is None for v in column)
+            for column in zip(*rows, strict=True)
+        ]
+        if isinstance(rows, list)
+        else [False] * len(header)
+    )
+    numeric = numeric or [False] * len(header)
+    widths = [width(name) for name in header]
+    for row in cells:
+        for at, text in enumerate(row):
+            widths[at] = max(widths[at], width(text))
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    out = [
+        click.style(_line(header, widths, numeric, limit), bold=True)
+        if limit
+        else _line(header, widths, numeric, 0)
+    ]
+    out.extend(_line(row, widths, numeric, limit) for row in cells)
+    sys.stdout.write("\n".join(out) + "\n")
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it; what is not known is a dash."""
+    if value is None:
+        return "-"
+    if value is True or value is False:
+        return "yes" if value else "no"
+    return printable(str(value))
+
+
+def _line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool], limit: int) -> str:
+    last = len(row) - 1
+    parts = []
+    for at, text in enumerate(row):
+        gap = " " * (widths[at] - width(text))
+        parts.append(gap + text if numeric[at] else text if at == last else text + gap)
+    line = "  ".join(parts)
+    return line[: limit - 1] + "…" if limit and width(line) > limit else line
+
+
+def human_size(size_bytes: int | None) -> str | None:
+    """Bytes for people: 512 B, 3.4 MiB."""
+    if size_bytes is None:
+        return None
+    value = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return None

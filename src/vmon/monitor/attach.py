@@ -1,0 +1,79 @@
+"""Attaching is finding out how a target is reached, opening it, and identifying its kernel.
+
+Opens a QMP socket and RAM, or a dump file; the guest is not paused and not written to. Each kind of target has one
+door in vmon.transport.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
+from vmon.core.target import Target, parse_target
+from vmon.monitor.machine import VirtualMachine
+
+
+class Closer(Protocol):
+    """What is closed at the end."""
+
+    def close(self) -> None:
+        """Let go of sockets and files."""
+        ...
+
+
+@dataclass(slots=True)
+class OpenTarget:
+    """What a target turned out to be able to do."""
+
+    ram: ReadPhys
+    regs: ReadRegs | None
+    watch: WatchVm | None
+    hypervisor: str
+    ram_access: str
+    pid: int | None
+    _closer: Closer
+
+    def close(self) -> None:
+        """Let go of sockets and files."""
+        self._closer.close()
+
+
+def attach(target: str | Target, *, wait_s: float = 0.0) -> VirtualMachine:
+    """Attach to a guest and identify its kernel.
+
+    `target` is a lab guest's NAME, qmp:PATH, pid:N or dump:FILE. While no kernel is settled there, it is tried
+    again for `wait_s` seconds. Costs 5 to 20 ms for a kernel met before, 50 to 150 ms for a new one. Raises
+    TargetError (not reachable) or IdentifyError (reached, but no Linux that vmon knows).
+    """
+    wanted = parse_target(target) if isinstance(target, str) else target
+    opened = open_target(wanted)
+    try:
+        return VirtualMachine(str(wanted), opened, wait_s)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def open_target(target: Target) -> OpenTarget:
+    """Reach a target without asking what runs there: enough for a dump of its RAM."""
+    if target.kind == "dump":
+        from vmon.transport.dump import open_dump  # noqa: PLC0415 - one door is opened, the others cost nothing
+
+        dump = open_dump(target.value)
+        regs = dump if isinstance(dump, ReadRegs) else None
+        return OpenTarget(dump, regs, None, "dump", "file", None, dump)
+    from vmon.transport.qemu import attach_pid, attach_qemu  # noqa: PLC0415
+    from vmon.transport.ram import MappedRam  # noqa: PLC0415
+
+    if target.kind == "qmp":
+        guest = attach_qemu(target.value)
+    elif target.kind == "pid":
+        guest = attach_pid(int(target.value))
+    else:
+        from vmon.lab.guest import LabGuest  # noqa: PLC0415
+
+        guest = attach_pid(LabGuest.find(target.value).pid)
+    access = "mapped" if isinstance(guest.ram, MappedRam) else "process memory"
+    hypervisor = f"{guest.accel}, QEMU {guest.qemu_version}"
+    return OpenTarget(guest.ram, guest, guest, hypervisor, access, guest.pid, guest)

@@ -1,0 +1,209 @@
+"""A VirtualMachine is an attached guest: it knows which kernel runs, and notices when that stops being true.
+
+Reads through the transport it was given; never writes to the guest, never pauses it. A reset, a kexec or another
+kernel under the same target is noticed by RESET events, by the bases in RAM, by the clock standing still and by CR3,
+and the kernel is identified again. A hostile guest can at most make itself unidentifiable.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from vmon.core.address import Gpa
+from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess
+from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
+from vmon.core.records import EvidenceRecord, GuestRecord, SocketRecord
+from vmon.kernel.identify import Identity, check_alive, identify, read_bases
+from vmon.kernel.memory import KernelMemory
+from vmon.linux.kernel import Kernel
+from vmon.linux.snapshot import WANTS, Snapshot
+from vmon.linux.system import read_jiffies, read_system
+from vmon.linux.task import find_tasks
+from vmon.monitor.process import Process
+from vmon.monitor.shelf import ProfileShelf
+
+HYPERVISOR_CHECK_S = 0.25
+CLOCK_ALARM_S = 2.0
+SETTLE_S = 0.1
+
+
+class Connection(Protocol):
+    """What attach hands over: RAM, and what else the transport can do."""
+
+    ram: ReadPhys
+    regs: ReadRegs | None
+    watch: WatchVm | None
+    hypervisor: str
+    ram_access: str
+
+    def close(self) -> None:
+        """Let go of sockets and files."""
+        ...
+
+
+class VirtualMachine:
+    """An attached guest. Use it as a context manager; close() lets go of it."""
+
+    def __init__(self, target: str, connection: Connection, wait_s: float = 0.0) -> None:
+        self.target = target
+        self._connection = connection
+        self._shelf = ProfileShelf(WANTS)
+        self._resets = 0
+        self.reboots = 0
+        """Times that another kernel was found under this target since it was attached."""
+        self._identity, self._kernel = self._identify(wait_s)
+        self._checked_at = time.monotonic()
+        self._jiffies = (0, self._checked_at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the guest; it does not notice."""
+        self._connection.close()
+
+    @property
+    def ram(self) -> ReadPhys:
+        """The guest's physical memory."""
+        return self._connection.ram
+
+    def _identify(self, wait_s: float) -> tuple[Identity, Kernel]:
+        """Identify, trying again for `wait_s` seconds while the guest is not settled."""
+        connection = self._connection
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                identity = identify(connection.ram, connection.regs, WANTS, self._shelf)
+                break
+            except IdentifyError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(SETTLE_S)
+        if not identity.from_cache:
+            self._shelf.save(identity.profile)
+        if connection.watch is not None:
+            self._resets = connection.watch.state().resets
+        return identity, Kernel(KernelMemory(connection.ram, identity.bases), identity.profile)
+
+    def _still_there(self) -> bool:
+        """Whether the identified kernel is the one that runs. Microseconds; a monitor round trip 4 times a second."""
+        identity, ram, watch = self._identity, self._connection.ram, self._connection.watch
+        profile, bases = identity.profile, identity.bases
+        rodata = Gpa(bases.text_gpa + profile.rodata_offset)
+        try:
+            build_id = ram.read(Gpa(rodata + profile.build_id_offset), len(profile.build_id) // 2).hex()
+            if build_id != profile.build_id or read_bases(ram, rodata, profile, []) != bases:
+                return False
+            now, jiffies = time.monotonic(), read_jiffies(self._kernel)
+        except GuestDataError:
+            return False
+        if watch is None:
+            return True
+        if jiffies != self._jiffies[0]:
+            self._jiffies = (jiffies, now)
+        if now - self._checked_at < HYPERVISOR_CHECK_S:
+            return True
+        self._checked_at = now
+        state = watch.state()
+        if state.resets != self._resets:
+            return False
+        if state.status == "running" and now - self._jiffies[1] > CLOCK_ALARM_S and self._connection.regs:
+            # kexec leaves the old kernel whole and sends no event, but the old clock stands still.
+            return check_alive(ram, self._connection.regs.registers(), bases).passed
+        return True
+
+    def _current(self) -> Kernel:
+        """The running kernel, identified again when it changed."""
+        if not self._still_there():
+            self._identity, self._kernel = self._identify(wait_s=0.0)
+            self._jiffies = (0, time.monotonic())
+            self.reboots += 1
+        return self._kernel
+
+    @property
+    def kernel(self) -> Kernel:
+        """The running kernel, for readers of vmon.linux. Notices a reboot."""
+        return self._current()
+
+    @property
+    def guest(self) -> GuestRecord:
+        """The guest as a whole, read now. About a millisecond."""
+        kernel = self._current()
+        identity, connection = self._identity, self._connection
+        profile, bases = identity.profile, identity.bases
+        system = read_system(kernel)
+        return GuestRecord(
+            target=self.target,
+            os="Linux",
+            release=profile.release,
+            version=system.version,
+            banner=profile.banner,
+            build_id=profile.build_id,
+            architecture=system.machine,
+            hostname=system.nodename,
+            boot_time=system.boot_time,
+            cpus_online=system.cpus_online,
+            memory_total=system.memory_total_bytes,
+            ram_size=sum(part.size_bytes for part in connection.ram.ranges),
+            modules=system.modules_count,
+            command_line=system.command_line,
+            paging_levels=5 if bases.la57 else 4,
+            kaslr_slide=bases.kaslr_slide,
+            page_offset_base=bases.page_offset_base,
+            text_address=bases.text_gva,
+            hypervisor=connection.hypervisor,
+            ram_access=connection.ram_access,
+            identified_ms=round(identity.duration_ms, 3),
+            profile_from_cache=identity.from_cache,
+            symbols=profile.symbol_count,
+            types=profile.type_count,
+            evidence=[
+                EvidenceRecord(check=item.check, passed=item.passed, detail=item.detail)
+                for item in identity.evidence
+            ],
+            coverage=self._coverage(),
+        )
+
+    def _coverage(self) -> list[str]:
+        """What can't be seen here, a sentence each."""
+        said = ["processes hidden from the task list are not looked for"]
+        if self._connection.regs is None:
+            said.append("no registers: whether this kernel was running when the dump was made is not checked")
+        said.append("pages swapped out or not yet read in are reported as unknown")
+        said.append("sockets that no process holds (TIME_WAIT, the kernel's own) are not listed")
+        return said
+
+    def snapshot(self) -> Snapshot:
+        """All processes as columns: the fast lane under processes()."""
+        return Snapshot.of_all(self._current())
+
+    def processes(self) -> list[Process]:
+        """Every process, kernel threads too, in the order of the guest's own list. Under a millisecond for 500."""
+        snapshot = self.snapshot()
+        return [Process(snapshot, row) for row in range(len(snapshot))]
+
+    def process(self, pid: int) -> Process:
+        """One process by its pid in the first namespace; NoSuchProcess when there is none."""
+        kernel = self._current()
+        tasks = find_tasks(kernel)
+        pids = kernel.read("task_struct", "pid", tasks)["pid"]
+        snapshot = Snapshot(kernel, tasks[np.flatnonzero(pids == np.uint64(max(pid, 0)))[:1]])
+        if not len(snapshot):
+            raise NoSuchProcess(
+                f"no process {pid} in the guest",
+                hint="`vmon ps` lists the processes; pids are those of the first pid namespace",
+            )
+        return Process(snapshot, 0)
+
+    def sockets(self) -> list[SocketRecord]:
+        """Every socket that a process holds."""
+        return [record for records in self.snapshot().sockets for record in records]
