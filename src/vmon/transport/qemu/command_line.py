@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkmgtpe]?)", re.IGNORECASE)
 DEFAULT_RAM_BYTES = 128 << 20
+YES = ("on", "yes", "true")
 WITH_VALUE = frozenset(
     {
         "M",
@@ -38,6 +39,8 @@ class QmpSocket:
 
     path: str = ""
     fd: int = -1
+    waits: bool = False
+    """QEMU does not start the guest before a first client came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,6 @@ class QemuCommand:
     accel: str
     """kvm, tcg, another one, or "" where the choice was left to QEMU at run time."""
     ram_bytes: int
-    shared_ram: bool
-    """A memory backend with share=on is asked for."""
     qmp: tuple[QmpSocket, ...]
     qmp_elsewhere: bool
     """QMP is offered, but on TCP or standard input."""
@@ -124,10 +125,11 @@ def _address(text: str) -> QmpSocket | None:
 
 def _socket(chardev: dict[str, str]) -> QmpSocket | None:
     path = chardev.get("path", "")
+    waits = "nowait" not in chardev and chardev.get("wait", "on") in YES
     if path:
-        return QmpSocket(path="\0" + path if chardev.get("abstract") == "on" else path)
+        return QmpSocket(path="\0" + path if chardev.get("abstract") in YES else path, waits=waits)
     number = chardev.get("fd", chardev.get("str", ""))
-    return QmpSocket(fd=int(number)) if number.isascii() and number.isdigit() else None
+    return QmpSocket(fd=int(number), waits=waits) if number.isascii() and number.isdigit() else None
 
 
 def parse_command_line(argv: Sequence[str]) -> QemuCommand:
@@ -135,7 +137,7 @@ def parse_command_line(argv: Sequence[str]) -> QemuCommand:
     name = machine = ""
     accels: list[str] = []
     ram_bytes = DEFAULT_RAM_BYTES
-    shared_ram = elsewhere = False
+    elsewhere = False
     chardevs: dict[str, dict[str, str]] = {}
     controls: list[str] = []
     sockets: list[QmpSocket] = []
@@ -154,14 +156,6 @@ def parse_command_line(argv: Sequence[str]) -> QemuCommand:
                 accels.append(parsed.get("accel") or parsed.get("", ""))
             case "enable-kvm":
                 accels.append("kvm")
-            case "object" if (parsed.get("qom-type") or parsed.get("", "")).startswith("memory-backend-"):
-                backend = parsed.get("qom-type") or parsed[""]
-                # memfd is shared unless it says otherwise (hostmem-memfd.c), others are private.
-                shared_ram |= parsed.get("share", "on" if backend.endswith("memfd") else "off") in (
-                    "on",
-                    "yes",
-                    "true",
-                )
             case "chardev" if "id" in parsed:
                 chardevs[parsed["id"]] = parsed
             case "mon" if parsed.get("mode") == "control":
@@ -182,7 +176,6 @@ def parse_command_line(argv: Sequence[str]) -> QemuCommand:
         machine=machine,
         accel=accels[0] if len(chosen) == 1 else ("" if chosen else "tcg"),
         ram_bytes=ram_bytes,
-        shared_ram=shared_ram,
         qmp=tuple(dict.fromkeys(sockets)),
         qmp_elsewhere=elsewhere,
     )

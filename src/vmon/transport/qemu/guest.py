@@ -17,7 +17,7 @@ from vmon.core.errors import NotSupported, TargetBusy, TargetError
 from vmon.core.ports import RamRange, Registers, VmState
 from vmon.transport.qemu import backing, host_processes, monitor_text
 from vmon.transport.qemu.command_line import QmpSocket, parse_command_line
-from vmon.transport.qemu.qmp import QmpConnection
+from vmon.transport.qemu.qmp import GREETING_SECONDS, QmpConnection
 from vmon.transport.ram import Extent, MappedRam, ProcessRam
 
 HOW_TO_OFFER_QMP = (
@@ -88,7 +88,7 @@ def attach_pid(pid: int) -> QemuGuest:
     reasons: list[TargetError] = []
     for path in paths:
         try:
-            qmp = QmpConnection(path)
+            qmp = QmpConnection(path, GREETING_SECONDS / len(paths))
         except TargetError as error:
             reasons.append(error)
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from vmon.core.errors import TargetDenied, TargetNotFound
@@ -133,7 +134,7 @@ def owner_of_socket(path: str, peer_pid: int) -> int:
     """
     candidates = [peer_pid] if peer_pid and is_qemu(peer_pid) else []
     denied: TargetDenied | None = None
-    for pid in [*candidates, *iter_qemus()]:
+    for pid in chain(candidates, iter_qemus()):
         try:
             sockets = own_listening_sockets(pid)
         except TargetDenied as error:

@@ -35,10 +35,10 @@ class QmpError(TargetError):
     """QEMU understood a command and refused it."""
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str, seconds: float = GREETING_SECONDS) -> socket.socket:
     """Connect to a unix socket ("\\0name" for an abstract one); the kernel's errors become ours."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(GREETING_SECONDS)
+    sock.settimeout(seconds)
     try:
         if len(os.fsencode(path)) <= LONGEST_PATH_BYTES:
             sock.connect(path)
@@ -58,7 +58,7 @@ def connect(path: str) -> socket.socket:
         raise TargetDenied(
             f"this user may not connect to {path}", hint="run vmon as root or as QEMU's user"
         ) from error
-    except TimeoutError as error:
+    except (TimeoutError, BlockingIOError) as error:  # the queue of clients is full
         sock.close()
         raise _busy(path) from error
     except OSError as error:
@@ -109,13 +109,13 @@ def peer_pid(sock: socket.socket) -> int:
 class QmpConnection:
     """One client of one QMP socket."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, greeting_seconds: float = GREETING_SECONDS) -> None:
         self.path = path
         self.resets = 0
         self._client: QMPClient | None = None
         sock = connect(path)
         try:
-            await_greeting(sock, path)
+            await_greeting(sock, path, greeting_seconds)
             self.peer_pid = peer_pid(sock)
             sock.setblocking(False)
             self._start(sock)
