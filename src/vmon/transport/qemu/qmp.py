@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import struct
+import weakref
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from vmon.core.errors import TargetBusy, TargetDenied, TargetError, TargetGone, TargetNotFound
 
 if TYPE_CHECKING:
+    import asyncio
+
     from qemu.qmp import QMPClient
     from qemu.qmp.message import Message
 
@@ -100,6 +103,13 @@ def _busy(path: str) -> TargetBusy:
     )
 
 
+def _hang_up(loop: asyncio.AbstractEventLoop, client: QMPClient) -> None:
+    # Whatever ended the connection is raised here once more; it was told to who asked last.
+    with contextlib.suppress(Exception):
+        loop.run_until_complete(client.disconnect())
+    loop.close()
+
+
 def peer_pid(sock: socket.socket) -> int:
     """Who called listen() on the other side; 0 where it lives in another pid namespace."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -137,6 +147,8 @@ class QmpConnection:
             self._loop.close()
             raise
         self._client = client
+        # Also where the caller forgets: tasks left over at exit would complain to standard error.
+        self._hang_up = weakref.finalize(self, _hang_up, self._loop, client)
         greeting = client.greeting
         numbers = cast("dict[str, int]", greeting.QMP.version.get("qemu", {})) if greeting else {}
         self.qemu_version = ".".join(str(numbers.get(part, 0)) for part in ("major", "minor", "micro"))
@@ -199,12 +211,9 @@ class QmpConnection:
 
     def close(self) -> None:
         """Hang up; QEMU is free for the next client."""
-        client, self._client = self._client, None
-        if client is None:
-            return
-        with contextlib.suppress(TargetError):
-            self._run(client.disconnect(), GREETING_SECONDS)
-        self._loop.close()
+        if self._client is not None:
+            self._client = None
+            self._hang_up()
 
     def __enter__(self) -> QmpConnection:
         return self

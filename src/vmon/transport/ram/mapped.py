@@ -115,20 +115,38 @@ class MappedRam:
 
     def _gather_anywhere(self, gpas: NDArray[np.uint64], size_bytes: int) -> NDArray[np.uint8]:
         places, inside, slots = self._table.places(gpas, size_bytes)
-        if not self._table.several_backings and inside.all():
+        if self._table.several_backings:
+            rows = self._gather_backings(places, inside, slots, size_bytes)
+        else:
+            # Rows that are no good are read elsewhere, then wiped: cheaper than picking the good ones.
             window = self._window(self._main.backing, size_bytes)
-            return window[places.view(np.int64)].view(np.uint8).reshape(len(gpas), size_bytes)
-        rows = np.zeros((len(gpas), size_bytes), np.uint8)
+            if not len(window):
+                return np.zeros((len(gpas), size_bytes), np.uint8)
+            harmless = min(self._main.place, len(window) - 1)
+            all_inside = inside.all()
+            if not all_inside:
+                places = np.where(inside, places, np.uint64(harmless))
+            rows = window[places.view(np.int64)].view(np.uint8).reshape(len(gpas), size_bytes)
+            if all_inside:
+                return rows
+        wrong = np.flatnonzero(~inside)
+        rows[wrong] = 0
+        # Rows that cross from one extent into an adjacent one.
+        for index in wrong[self._table.contains(gpas[wrong], size_bytes)].tolist():
+            rows[index] = np.frombuffer(self.read(Gpa(int(gpas[index])), size_bytes), np.uint8)
+        return rows
+
+    def _gather_backings(
+        self, places: NDArray[np.uint64], inside: NDArray[np.bool_], slots: NDArray[np.intp], size_bytes: int
+    ) -> NDArray[np.uint8]:
+        """The same from several files (one for each NUMA node, or hot-plugged)."""
+        rows = np.zeros((len(places), size_bytes), np.uint8)
         backings = self._table.backings(slots)
         for backing in range(len(self._maps)):
             chosen = np.flatnonzero(inside & (backings == backing))
             if len(chosen):
                 picked = self._window(backing, size_bytes)[places[chosen].view(np.int64)]
                 rows[chosen] = picked.view(np.uint8).reshape(len(chosen), size_bytes)
-        # Rows that cross from one extent into an adjacent one.
-        for index in np.flatnonzero(~inside & self._table.contains(gpas, size_bytes)).tolist():
-            data = self.read(Gpa(int(gpas[index])), size_bytes)
-            rows[index] = np.frombuffer(data, np.uint8)
         return rows
 
     def contains(self, gpas: NDArray[np.uint64], size_bytes: int) -> NDArray[np.bool_]:
