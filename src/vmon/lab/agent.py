@@ -1,8 +1,8 @@
-"""A command for a lab guest is one line on its virtio-serial port; the answer is a header and the bytes as they are.
+"""A command for a lab guest is one line on its virtio-serial port; the answer is a header and raw bytes.
 
-Talks through two FIFOs of QEMU's "pipe" character device: unlike a socket they are never hung up, so the agent in the
-guest sleeps in read() while nobody asks. What a client leaves behind that died in the middle is skipped: every answer carries
-the request's random id. The other end is the script `guest/agent`.
+Talks through two FIFOs of QEMU's "pipe" character device: unlike a socket they are never hung up, so the
+agent in the guest sleeps in read() while nobody asks. What a client leaves behind that died in the middle is
+skipped: every answer carries the request's random id. The other end is the script `guest/agent`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import secrets
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,9 @@ class Completed:
         """Itself; LabError with the command's last words where the status is not 0."""
         if self.status:
             words = self.err.decode(errors="replace").strip().splitlines()[-3:]
-            raise LabError(f"the command in the guest exited with {self.status}" + "".join(f"; {w}" for w in words))
+            raise LabError(
+                f"the command in the guest exited with {self.status}" + "".join(f"; {w}" for w in words)
+            )
         return self
 
 
@@ -60,7 +62,10 @@ def new_request_id() -> str:
 
 
 def encode_ping(request_id: str) -> bytes:
-    """A request that ends what runs and is answered at once. The newline ends a line some client left half written."""
+    """A request that ends what runs and is answered at once.
+
+    The newline before it ends a line that some client left half written.
+    """
     return f"\nPING {request_id} %\n".encode()
 
 
@@ -168,7 +173,9 @@ class AgentChannel:
             if pipes.answer(AnswerParser(request_id), until) is not None:
                 return
             if time.monotonic() >= deadline:
-                raise LabError("the guest's agent does not answer", hint="`vmon lab down NAME` ends the guest")
+                raise LabError(
+                    "the guest's agent does not answer", hint="`vmon lab down NAME` ends the guest"
+                )
 
 
 class _Pipes:
@@ -179,10 +186,8 @@ class _Pipes:
         self._to = self._open_to(folder / "agent.in", deadline)
         self._from = os.open(folder / "agent.out", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         # Only a matter of speed; an unprivileged user may be over its limit.
-        try:
+        with suppress(OSError):
             fcntl.fcntl(self._from, F_SETPIPE_SZ, PIPE_SIZE_BYTES)
-        except OSError:
-            pass
 
     def __enter__(self) -> _Pipes:
         return self

@@ -1,15 +1,18 @@
 """Debian packages come by apt's own client from the mirror that this machine already uses.
 
-Reads /etc/apt; runs apt-get, apt-cache and dpkg with a private configuration and state under the cache folder, so
-the system's own package lists stay as they are. One folder a suite: each is updated by itself, and only when wanted.
+Reads /etc/apt; runs apt-get, apt-cache and dpkg with a private configuration and state under the cache
+folder, so the system's own package lists stay as they are. One folder a suite: each is updated by itself,
+and only when wanted.
 No host name is written here: which mirror serves Debian is worked out from the sources that exist.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -106,7 +109,7 @@ def _fields(paragraph: str) -> dict[str, str]:
 
 
 def choose_archives(sources: Iterable[Source]) -> Archives:
-    """Pick the entries that serve Debian's main archive and its security archive; LabError where none does."""
+    """Pick the entries that serve Debian's archives, main and security; LabError where none does."""
     main: list[Source] = []
     security: list[Source] = []
     for source in sources:
@@ -155,8 +158,8 @@ def compare_versions(left: str, right: str) -> int:
 
 def newest(packages: Iterable[Package]) -> Package | None:
     """The package of the highest version, None of nothing."""
-    by_version = functools.cmp_to_key(lambda a, b: compare_versions(a.version, b.version))
-    return max(packages, key=lambda package: by_version(package), default=None)
+    by_version = functools.cmp_to_key(_compare)
+    return max(packages, key=by_version, default=None)
 
 
 def parse_madison(text: str, suite: str) -> list[Package]:
@@ -167,6 +170,10 @@ def parse_madison(text: str, suite: str) -> list[Package]:
         if len(cells) == 3 and cells[2].endswith("Packages"):
             found.append(Package(cells[0], cells[1], suite))
     return found
+
+
+def _compare(left: Package, right: Package) -> int:
+    return compare_versions(left.version, right.version)
 
 
 class Suite:
@@ -203,7 +210,8 @@ class Suite:
         (self.folder / "state/status").touch()
         signed = f"Signed-By: {self.source.signed_by}\n" if self.source.signed_by else ""
         (self.folder / "lab.sources").write_text(
-            f"Types: deb\nURIs: {self.source.uri}\nSuites: {self.name}\nComponents: main\nArchitectures: amd64\n{signed}"
+            f"Types: deb\nURIs: {self.source.uri}\nSuites: {self.name}\n"
+            f"Components: main\nArchitectures: amd64\n{signed}"
         )
         # Given by -c, which apt reads last: APT_CONFIG would lose against the files in /etc/apt/apt.conf.d.
         (self.folder / "apt.conf").write_text(
@@ -270,16 +278,23 @@ def run_quiet(
     watch: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a command, return its stdout; progress on stderr when it takes long, LabError with its words on failure.
+    """Run a command and return its stdout; LabError with its words on failure.
 
-    `watch` is a folder whose growing size is shown.
+    Progress is shown on stderr when it takes long; `watch` is a folder whose growing size is part of that.
     """
     full = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
     try:
         with (
             Progress(what) as progress,
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=full
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=cwd,
+                env=full,
+                start_new_session=True,
             ) as child,
         ):
             while True:
@@ -289,10 +304,12 @@ def run_quiet(
                 except subprocess.TimeoutExpired:
                     progress.tick(_size(watch) if watch else "")
                 except BaseException:
-                    child.terminate()
+                    os.killpg(child.pid, signal.SIGTERM)
                     raise
     except FileNotFoundError as error:
-        raise LabError(f"{command[0]} is not installed", hint="run ./dev setup on a Debian machine") from error
+        raise LabError(
+            f"{command[0]} is not installed", hint="run ./dev setup on a Debian machine"
+        ) from error
     if child.returncode:
         words = (err.strip() or out.strip()).splitlines()[-8:]
         raise LabError(f"{what} failed: {command[0]} says: " + "; ".join(words))
@@ -300,5 +317,9 @@ def run_quiet(
 
 
 def _size(folder: Path) -> str:
-    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return f"{total / 1e6:.1f} MB"
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += (Path(parent) / name).lstat().st_size
+    return f"{total / 1e6:.0f} MB"

@@ -1,6 +1,6 @@
 """A Linux initramfs is a "newc" cpio archive: each file a header of hexadecimal digits, its name, its bytes.
 
-Pure: bytes in, bytes out. Several archives after one another are one initramfs; the later file of a name wins.
+Pure: bytes in, bytes out. Several archives in a row are one initramfs; the later file of a name wins.
 """
 
 from __future__ import annotations

@@ -3,27 +3,32 @@
     with LabGuest.up("try", kernel="6.1") as guest:
         print(guest.run("cat /proc/1/status").text)
 
-Starts and ends processes of this host and keeps its files in run_folder()/lab/NAME. `up` returns when the agent in the guest
-answers; when it fails nothing is left. Any number of guests may be brought up at a time, from threads or processes.
+Starts and ends processes of this host and keeps its files in run_folder()/lab/NAME. `up` returns when the
+agent in the guest answers; when it fails nothing is left. Any number of guests may be brought up at a time,
+from threads or processes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from vmon.core.errors import LabError, TargetGone, TargetNotFound, VmonError
-from vmon.lab import accel, state
+from vmon.lab import state
+from vmon.lab.accel import choose as choose_accel
 from vmon.lab.agent import AgentChannel, Completed
+from vmon.lab.disks import debian_image, make_scratch
 from vmon.lab.kernels import Kernel, find_kernel
 from vmon.lab.lock import file_lock
 from vmon.lab.matrix import DEFAULT
@@ -71,9 +76,9 @@ class LabGuest:
     ) -> Self:
         """Boot a guest and wait until it takes commands.
 
-        `kernel` is a series of the matrix or the path of a vmlinuz, `overlay` a folder whose files are laid over the
-        guest's root. LabError where it does not come up, with the end of its console; UsageError for a plan that
-        makes no sense.
+        `kernel` is a series of the matrix or the path of a vmlinuz, `overlay` a folder whose files are laid
+        over the guest's root. LabError where it does not come up, with the end of its console; UsageError
+        for a plan that makes no sense.
         """
         plan = Plan(
             name, kernel, ram_bytes, cpus, cpu, machine, ram_backend, rootfs, disk, nic, append, allow_reboot,
@@ -81,7 +86,7 @@ class LabGuest:
         )  # fmt: skip
         folder = state.guest_folder(name)
         found = find_kernel(kernel)
-        with_kvm = _use_kvm(accel)
+        with_kvm = choose_accel(accel) == "kvm"
         _claim(folder)
         try:
             record = _start(plan, folder, found, with_kvm=with_kvm, overlay=overlay)
@@ -92,7 +97,9 @@ class LabGuest:
             _end(folder)
             state.remove(folder)
             if isinstance(error, VmonError):
-                raise LabError(f"guest {name} did not come up: {error.message}{told}", hint=error.hint) from error
+                raise LabError(
+                    f"guest {name} did not come up: {error.message}{told}", hint=error.hint
+                ) from error
             raise
         return guest
 
@@ -142,26 +149,35 @@ class LabGuest:
             return (self.folder / "console.log").read_text(errors="replace")
         return ""
 
+    def describe(self) -> dict[str, Any]:
+        """What is known of it, ready for JSON: names and values of guest.json."""
+        return asdict(self.record)
+
     def is_running(self) -> bool:
         """Whether its QEMU is there."""
         _reap(self.pid)
         return state.is_alive(self.record.pid, self.record.pid_start)
 
     def run(
-        self, command: str | Sequence[str], *, stdin: bytes = b"", timeout_s: float = RUN_TIMEOUT_S, check: bool = False
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float = RUN_TIMEOUT_S,
+        check: bool = False,
     ) -> Completed:
         """Run a command in the guest as root and wait for its end; one at a time, others wait.
 
-        A string is a line of shell, a sequence one argument each. Processes that it leaves in the background go on.
-        With `check`, LabError where the exit status is not 0. LabError too when it takes more than `timeout_s`
-        seconds, and then it is killed; TargetGone when the guest ends meanwhile.
+        A string is a line of shell, a sequence one argument each. Processes that it leaves in the background
+        go on. With `check`, LabError where the exit status is not 0. LabError too when it takes more than
+        `timeout_s` seconds, and then it is killed; TargetGone when the guest ends meanwhile.
         """
         line = command if isinstance(command, str) else shlex.join(command)
         done = self._agent.run(os.fsencode(line), stdin, timeout_s)
         return done.check() if check else done
 
     def wait_ready(self, timeout_s: float = BOOT_TIMEOUT_S) -> None:
-        """Wait until the agent answers: after `up`, or after a reboot. LabError or TargetGone when it does not."""
+        """Wait until the agent answers, as after a reboot; LabError or TargetGone when it does not."""
         deadline = time.monotonic() + timeout_s
         with Progress(f"booting {self.name}, kernel {self.record.release}, {self.record.accel}") as progress:
             while True:
@@ -192,7 +208,7 @@ class LabGuest:
 
 
 def down(name: str) -> bool:
-    """End the guest of that name, also one half made, and take away its files; False where there was nothing."""
+    """End a guest, also one half made, and take away its files; False where there was nothing."""
     folder = state.guest_folder(name)
     if not folder.exists():
         return False
@@ -208,13 +224,9 @@ def down_all() -> list[str]:
     return [name for name in names if down(name)]
 
 
-def _use_kvm(wanted: Accel) -> bool:
-    return accel.choose(wanted) == "kvm"
-
-
 def _claim(folder: Path) -> None:
     """Make the guest's folder; what a dead guest left is cleared away."""
-    with file_lock(folder.parent / f".{folder.name}.lock", f"waiting for the name {folder.name}"):
+    with file_lock(folder.parent / ".lock", f"waiting for the name {folder.name}"):
         if folder.exists():
             if state.find_qemu(folder) is not None:
                 raise LabError(
@@ -229,11 +241,10 @@ def _start(plan: Plan, folder: Path, kernel: Kernel, *, with_kvm: bool, overlay:
         os.mkfifo(folder / f"agent.{end}", 0o600)
     initrd = folder / "initrd"
     initrd.write_bytes(build_initramfs(kernel, overlay))
-    ram_file = None
-    if plan.ram_backend == "file":
-        handle, path = tempfile.mkstemp(prefix=f"vmon-{plan.name}-", suffix=".ram", dir="/dev/shm")
-        os.close(handle)
-        ram_file = Path(path)
+    ram_file = _make_ram_file(plan, folder) if plan.ram_backend == "file" else None
+    root_image = debian_image() if plan.rootfs == "debian" else None
+    if plan.disk:
+        make_scratch(folder / "scratch.img")
     cpu = plan.cpu or ("host" if with_kvm else kernel.series.tcg_cpu if kernel.series else "max")
     command = command_line(
         plan,
@@ -243,6 +254,8 @@ def _start(plan: Plan, folder: Path, kernel: Kernel, *, with_kvm: bool, overlay:
         kvm=with_kvm,
         cpu=cpu,
         ram_file=ram_file,
+        root_image=root_image,
+        host_khz=_host_khz(),
         serial_agent=bool(kernel.package) and not kernel.has("virtio_console"),
     )
     try:
@@ -252,8 +265,6 @@ def _start(plan: Plan, folder: Path, kernel: Kernel, *, with_kvm: bool, overlay:
             )
     except FileNotFoundError as error:
         raise LabError(f"{BINARY} is not installed", hint="run ./dev setup on a Debian machine") from error
-    finally:
-        pass
     _started[child.pid] = child
     start = state.process_start(child.pid)
     record = state.Record(
@@ -277,6 +288,21 @@ def _start(plan: Plan, folder: Path, kernel: Kernel, *, with_kvm: bool, overlay:
     )
     state.save(folder, record)
     return record
+
+
+def _make_ram_file(plan: Plan, folder: Path) -> Path:
+    handle, path = tempfile.mkstemp(prefix=f"vmon-{plan.name}-", suffix=".ram", dir="/dev/shm")
+    os.close(handle)
+    # The link is what `remove` goes by, also when guest.json never came to be.
+    (folder / state.RAM_LINK).symlink_to(path)
+    return Path(path)
+
+
+def _host_khz() -> int:
+    with contextlib.suppress(OSError):
+        match = re.search(r"^cpu MHz\s*: (\d+)\.(\d{3})", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        return int(match[1] + match[2]) if match else 0
+    return 0
 
 
 def _end(folder: Path) -> None:

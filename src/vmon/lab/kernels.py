@@ -1,7 +1,8 @@
 """A lab kernel is Debian's own file, byte for byte: vmlinuz and the few modules that a small guest needs.
 
-Fetches packages through apt.py and keeps of them what is used, under the cache folder, one folder a series. A kernel
-that is there is used as it is, without asking the network; `fetch(..., refresh=True)` or deleting the folder renews it.
+Fetches packages through apt.py and keeps of them what is used, under the cache folder, one folder a series.
+A kernel that is there is used as it is, without asking the network; `fetch(..., refresh=True)` or deleting
+the folder renews it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Kernel:
     builtin: frozenset[str] = frozenset()
 
     def closure(self, wanted: Iterable[str]) -> list[Module]:
-        """The wanted modules with what they need, in the order to load them; built-in and unknown ones left out."""
+        """The wanted modules and what they need, in the order to load; built-in and unknown ones left out."""
         return _closure({module.name: module for module in self.modules}.get, wanted)
 
     def has(self, module: str) -> bool:
@@ -118,7 +119,7 @@ def find_kernel(which: str, *, refresh: bool = False) -> Kernel:
 
 
 def from_file(path: Path) -> Kernel:
-    """A kernel from a vmlinuz; modules from beside it, if it is one of the cache, or from this host's /lib/modules."""
+    """A kernel from a vmlinuz; its modules from the cache or this host's /lib/modules, if there."""
     if (path.parent / "kernel.json").is_file() and path.name == "vmlinuz":
         return _load(path.parent)
     release = read_release(path)

@@ -20,7 +20,7 @@ POLL_S = 0.01
 
 @contextmanager
 def file_lock(path: Path, waiting: str, timeout_s: float | None = None) -> Iterator[None]:
-    """Hold the lock; `waiting` is shown while another holds it. LabError after `timeout_s` seconds (None: never)."""
+    """Hold the lock; `waiting` is shown while another does. LabError after `timeout_s` (None: never)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s

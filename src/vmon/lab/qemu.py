@@ -23,7 +23,8 @@ TCG_BUFFER_MIB = 128
 # Quiet, for each line on an emulated serial port costs; the clocks as a guest of today trusts them, for
 # calibrating them costs half a second under TCG.
 KERNEL_WORDS = (
-    "console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
+    "console=ttyS0 quiet loglevel=3 panic=-1 random.trust_cpu=on tsc=reliable no_timer_check "
+    "rcupdate.rcu_expedited=1"
 )
 
 
@@ -83,8 +84,14 @@ def command_line(
     ram_file: Path | None = None,
     root_image: Path | None = None,
     serial_agent: bool = False,
+    host_khz: int = 0,
 ) -> list[str]:
-    """The whole command; `serial_agent` puts the agent on the second serial port instead of virtio-serial."""
+    """The whole command.
+
+    `serial_agent` puts the agent on the second serial port instead of virtio-serial.
+
+    `host_khz` is the frequency of this host's time stamp counter, 0 if not known.
+    """
     line = [BINARY, "-name", plan.name, "-nodefaults", "-no-user-config", "-display", "none"]
     line += ["-pidfile", str(folder / "qemu.pid")]
     line += ["-accel", "kvm"] if kvm else ["-accel", f"tcg,thread=multi,tb-size={TCG_BUFFER_MIB}"]
@@ -109,9 +116,19 @@ def command_line(
     if plan.nic:
         words.append("vmon.nic")
         line += ["-nic", "user,model=virtio-net-pci,restrict=on"]
+    if plan.machine == "microvm" and not kvm and host_khz:
+        # There is no timer to calibrate the TSC by, newer kernels hang without, and TCG's is the host's.
+        words.append(f"tsc_early_khz={host_khz}")
     if not plan.allow_reboot:
         line.append("-no-reboot")
-    line += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", " ".join([*words, plan.append]).strip()]
+    line += [
+        "-kernel",
+        str(kernel),
+        "-initrd",
+        str(initrd),
+        "-append",
+        " ".join([*words, plan.append]).strip(),
+    ]
     return [*line, *plan.qemu_args]
 
 

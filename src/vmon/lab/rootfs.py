@@ -1,7 +1,7 @@
-"""A lab guest's root file system is one initramfs: Debian's static busybox, a few users and services, the agent.
+"""A lab guest's root is one initramfs: Debian's static busybox, a few users and services, the agent.
 
-Reads busybox and the kernel's modules, writes nothing: the archive is handed to whoever boots the guest. What runs in the
-guest is in the folder `guest/` beside this file, as it is.
+Reads busybox and the kernel's modules, writes nothing: the archive is handed to whoever boots the guest.
+What runs in the guest is in the folder `guest/` beside this file, as it is.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ from vmon.lab.kernels import Kernel, fetch_busybox
 PORT_NAME = "org.vmon.lab"
 SERIAL_PORT = "/dev/ttyS1"
 AT_BOOT = ("virtio_pci", "virtio_console")
-FOLDERS = ("dev", "proc", "sys", "tmp", "run", "mnt", "root", "new", "var/log", "var/spool/cron/crontabs")
+FOLDERS = ("dev", "proc", "sys", "tmp", "run", "mnt", "root", "new", "var/log")
+USERS = {
+    "passwd": "alice:x:1000:1000:Alice:/home/alice:/bin/sh\n",
+    "group": "alice:x:1000:\n",
+    "shadow": "alice:*:19000::::::\n",
+}
+"""What a guest has beyond the users that every Debian has."""
 ETC = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\n"
     "daemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
     "www-data:x:33:33:www-data:/srv/www:/bin/false\n"
-    "nobody:x:65534:65534:nobody:/:/bin/false\n"
-    "alice:x:1000:1000:Alice:/home/alice:/bin/sh\n",
-    "group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\nusers:x:100:alice\nalice:x:1000:\n",
-    "shadow": "root:*:19000::::::\nalice:*:19000::::::\n",
+    "nobody:x:65534:65534:nobody:/:/bin/false\n" + USERS["passwd"],
+    "group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\nusers:x:100:alice\n"
+    + USERS["group"],
+    "shadow": "root:*:19000::::::\n" + USERS["shadow"],
     "hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "os-release": 'PRETTY_NAME="vmon lab (busybox)"\nNAME="vmon lab"\nID=vmon-lab\n',
     "services": "http 80/tcp\n",
@@ -32,7 +38,7 @@ ETC = {
 
 
 def build_initramfs(kernel: Kernel, overlay: Path | None = None) -> bytes:
-    """The initramfs of a guest; `overlay` is a folder whose files are laid over it (owned by root, modes kept)."""
+    """The initramfs of a guest; `overlay` is a folder whose files are laid over it, owned by root."""
     archive = CpioWriter()
     for folder in FOLDERS:
         archive.directory(folder, 0o1777 if folder == "tmp" else 0o755)
@@ -71,7 +77,9 @@ def _add_modules(archive: CpioWriter, kernel: Kernel) -> None:
         chain = [own.name for own in kernel.closure([module.name])][-2::-1]
         lines.append(f"{module.name}.ko:{''.join(f' {name}.ko' for name in chain)}\n")
     archive.file(f"{folder}/modules.dep", "".join(lines).encode())
-    archive.file(f"{folder}/modules.builtin", "".join(f"{name}.ko\n" for name in sorted(kernel.builtin)).encode())
+    archive.file(
+        f"{folder}/modules.builtin", "".join(f"{name}.ko\n" for name in sorted(kernel.builtin)).encode()
+    )
     archive.file("lab/modules", "".join(f"{own.name}\n" for own in kernel.closure(AT_BOOT)).encode())
 
 

@@ -1,11 +1,12 @@
 """What is known of a lab guest between two commands: one folder a guest, guest.json in it.
 
-Reads and writes run_folder()/lab and looks at /proc on this host. A pid alone proves nothing: it is believed only with
-the start time it had, so that a guest long gone is not taken for whoever got its number.
+Reads and writes run_folder()/lab and looks at /proc on this host. A pid alone proves nothing: it is believed
+only with the start time it had, so that a guest long gone is not taken for whoever got its number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from vmon.core.folders import run_folder
 from vmon.core.target import LAB_NAME
 
 RECORD = "guest.json"
+RAM_LINK = "ram"
 SOCKET_PATH_LIMIT = 107
 
 
@@ -58,10 +60,14 @@ def lab_folder() -> Path:
 def guest_folder(name: str) -> Path:
     """A guest's folder, whether it is there or not; UsageError where the name can't be one."""
     if not LAB_NAME.fullmatch(name):
-        raise UsageError(f"{name!r} can't name a guest", hint="letters, digits, dots, dashes; a letter or digit first")
+        raise UsageError(
+            f"{name!r} can't name a guest", hint="letters, digits, dots, dashes; a letter or digit first"
+        )
     folder = lab_folder() / name
     if len(str(folder / "qmp0.sock").encode()) > SOCKET_PATH_LIMIT:
-        raise UsageError(f"{folder} is too long a path for a socket", hint="a shorter name, or a shorter VMON_RUN_DIR")
+        raise UsageError(
+            f"{folder} is too long a path for a socket", hint="a shorter name, or a shorter VMON_RUN_DIR"
+        )
     return folder
 
 
@@ -109,12 +115,15 @@ def find_qemu(folder: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     start = process_start(pid)
-    return (pid, start) if start is not None and os.fsencode(folder / "qemu.pid") in command.split(b"\0") else None
+    return (
+        (pid, start)
+        if start is not None and os.fsencode(folder / "qemu.pid") in command.split(b"\0")
+        else None
+    )
 
 
 def remove(folder: Path) -> None:
     """Take away a guest's folder and its RAM file."""
-    record = load(folder)
-    if record is not None and record.ram_file:
-        Path(record.ram_file).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / RAM_LINK).readlink().unlink()
     shutil.rmtree(folder, ignore_errors=True)
