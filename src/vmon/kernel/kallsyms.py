@@ -62,7 +62,7 @@ class Kallsyms:
             np.int64
         )
         if self.rule == "place-relative":
-            places = image_gva + self.offsets_at + 4 * np.arange(self.count, dtype=np.int64)
+            places = _signed(image_gva) + self.offsets_at + 4 * np.arange(self.count, dtype=np.int64)
             return (raw + _wrap(places)).view(np.uint64)
         assert self.relative_base is not None
         base = np.int64(_signed(self.relative_base))

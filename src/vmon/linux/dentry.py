@@ -23,7 +23,7 @@ MAX_DEPTH = 200
 MAX_NAME_BYTES = 255
 MAX_DENTRIES = 1_000_000
 
-# d_shortname: d_iname until 6.14 (58cf9c383c5c). d_name sits in an anonymous union since 6.16.
+# d_shortname: d_iname until 6.14. d_name sits in an anonymous union since 6.16.
 DENTRY_FIELDS = "d_parent d_name.name d_name.len d_inode d_hash.pprev d_op"
 MOUNT_FIELDS = "mnt_parent mnt_mountpoint mnt.mnt_root"
 INODE_FIELDS = "i_mode i_ino i_rdev i_size i_sb i_private i_uid i_nlink"

@@ -38,7 +38,8 @@ static void file(const char *path)
 		failed(path);
 		return;
 	}
-	while (have < sizeof(buffer) && (got = read(fd, buffer + have, sizeof(buffer) - have)) > 0)
+	/* Chunks: /proc/sys allocates as much as is asked for. */
+	while (have + 65536 <= sizeof(buffer) && (got = read(fd, buffer + have, 65536)) > 0)
 		have += got;
 	if (got < 0)
 		failed(path);

@@ -339,7 +339,6 @@ static void on_terminal(void)
 	ioctl(control, TIOCSPTLCK, &unlock);
 	ioctl(control, TIOCGPTN, &number);
 	snprintf(path, sizeof(path), "/dev/pts/%d", number);
-	setsid();
 	int terminal = open(path, O_RDWR);
 	ioctl(terminal, TIOCSCTTY, 0);
 	stay();
@@ -353,14 +352,12 @@ static void odd_name(void)
 
 static void busy(void)
 {
-	struct timespec until, now;
+	struct timespec used;
 	pthread_t id;
 	name("w-was-busy");
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += 1;
 	do
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	while (now.tv_sec < until.tv_sec);
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	while (used.tv_sec < 1 && used.tv_nsec < 400000000);
 	pthread_create(&id, NULL, thread_body, "idle");
 	usleep(50000);
 	stay();
@@ -457,7 +454,8 @@ static void start(void (*kind)(void), int replies)
 	char done;
 	pid_t child = fork();
 	if (!child) {
-		setpgid(0, 0);
+		/* A session of its own: a stopped member of an orphaned group would be woken and hung up on. */
+		setsid();
 		kind();
 		_exit(8);
 	}

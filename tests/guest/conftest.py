@@ -1,0 +1,98 @@
+"""Guests shared by the guest tests: one of each kernel, booted once a test process, ended whatever happens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vmon
+from tests.guest.truth import Truth
+from vmon.lab.guest import LabGuest
+from vmon.lab import matrix
+
+INSIDE = Path(__file__).parent / "inside"
+KERNELS = matrix.names()
+
+
+@pytest.fixture(scope="session")
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid over the guests' root: the oracle and the workload, built for any kernel."""
+    folder = tmp_path_factory.mktemp("overlay")
+    (folder / "lab").mkdir()
+    for name in ("oracle", "workload"):
+        command = ["gcc", "-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
+        subprocess.run([*command, "-o", folder / "lab" / name, INSIDE / f"{name}.c"], check=True)
+    return folder
+
+
+class Guests:
+    """Boots a guest of a kernel when it is first asked for."""
+
+    def __init__(self, overlay: Path) -> None:
+        self._overlay = overlay
+        self._guests: dict[str, LabGuest] = {}
+
+    def get(self, kernel: str) -> LabGuest:
+        if kernel not in self._guests:
+            guest = LabGuest.up(f"t-{kernel}-{os.getpid()}", kernel=kernel, cpus=2, overlay=self._overlay)
+            self._guests[kernel] = guest
+            done = guest.run("/lab/workload", timeout_s=60)
+            assert done.out == b"ready\n", (done.out, done.err)
+        return self._guests[kernel]
+
+    def end(self) -> None:
+        for guest in self._guests.values():
+            guest.down()
+
+
+@pytest.fixture(scope="session")
+def guests(overlay: Path) -> Iterator[Guests]:
+    found = Guests(overlay)
+    yield found
+    found.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Guests of this test process have a run folder of their own; at the end nothing is left in it."""
+    # Short, because a socket's path has 107 bytes.
+    folder = Path(f"/tmp/vmon-t{os.getpid()}")
+    old = os.environ.get("VMON_RUN_DIR")
+    os.environ["VMON_RUN_DIR"] = str(folder)
+    yield folder
+    left = [guest.name for guest in LabGuest.list()]
+    for name in left:
+        LabGuest.find(name).down()
+    shutil.rmtree(folder, ignore_errors=True)
+    if old is None:
+        del os.environ["VMON_RUN_DIR"]
+    else:
+        os.environ["VMON_RUN_DIR"] = old
+    assert not left, f"guests left running by the tests: {left}"
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(kernel, marks=pytest.mark.xdist_group(kernel)) for kernel in KERNELS],
+)
+def guest(request: pytest.FixtureRequest, guests: Guests) -> LabGuest:
+    """A running guest with the workload in it, once for each kernel of the matrix."""
+    return guests.get(request.param)
+
+
+@pytest.fixture
+def vm(guest: LabGuest) -> Iterator[vmon.VirtualMachine]:
+    with vmon.attach(guest.name) as machine:
+        yield machine
+
+
+def ask_truth(guest: LabGuest) -> Truth:
+    """Read /proc inside the guest."""
+    done = guest.run("/lab/oracle", timeout_s=60)
+    assert done.status == 0, done.err
+    return Truth.parse(done.out)
