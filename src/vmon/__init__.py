@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vmon.core.errors import VmonError
-    from vmon.monitor.attach import attach
+    from vmon.monitor.attach import attach, dump
+    from vmon.monitor.guests import find_guests
     from vmon.monitor.machine import VirtualMachine
     from vmon.monitor.process import Process
     from vmon.monitor.sweep import Change, sweep
 
-__all__ = ["Change", "Process", "VirtualMachine", "VmonError", "attach", "sweep"]
+__all__ = ["Change", "Process", "VirtualMachine", "VmonError", "attach", "dump", "find_guests", "sweep"]
 
 _HOMES = {
     "Change": "vmon.monitor.sweep",
@@ -30,6 +31,8 @@ _HOMES = {
     "VirtualMachine": "vmon.monitor.machine",
     "VmonError": "vmon.core.errors",
     "attach": "vmon.monitor.attach",
+    "dump": "vmon.monitor.attach",
+    "find_guests": "vmon.monitor.guests",
     "sweep": "vmon.monitor.sweep",
 }
 

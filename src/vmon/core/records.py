@@ -198,3 +198,23 @@ class GuestRecord(msgspec.Struct, frozen=True, kw_only=True):
     evidence: list[EvidenceRecord]
     coverage: list[str]
     """What cannot be seen on this guest, a sentence each."""
+
+
+class HostGuestRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A QEMU process of this host, and what vmon could do with it."""
+
+    target: str
+    """What to call it: lab:NAME or pid:N."""
+    pid: int
+    name: str
+    accel: str
+    """kvm, tcg, or empty when unknown."""
+    ram_size: int
+    """Bytes, as the command line asks for."""
+    ram_access: str
+    """mapped, process memory, or empty when this user may not."""
+    qmp: list[str]
+    """Its QMP sockets, each with its state."""
+    readable: bool
+    problem: str
+    """Why it can't be read; empty when it can."""

@@ -6,12 +6,17 @@ door in vmon.transport.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
 from vmon.core.target import Target, parse_target
 from vmon.monitor.machine import VirtualMachine
+
+if TYPE_CHECKING:
+    from vmon.transport.dump.write import DumpWritten
 
 
 class Closer(Protocol):
@@ -77,3 +82,25 @@ def open_target(target: Target) -> OpenTarget:
     access = "mapped" if isinstance(guest.ram, MappedRam) else "process memory"
     hypervisor = f"{guest.accel}, QEMU {guest.qemu_version}"
     return OpenTarget(guest.ram, guest, guest, hypervisor, access, guest.pid, guest)
+
+
+def dump(
+    target: str | Target,
+    file: str | Path,
+    form: str = "elf",
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    overwrite: bool = False,
+) -> DumpWritten:
+    """Write a target's RAM to a file: raw, elf or lime. What runs there does not matter and is not looked at.
+
+    `progress` is called with the bytes done and in all. The guest goes on meanwhile. Raises TargetError, and
+    UsageError when the file is there already or can't be written.
+    """
+    from vmon.transport.dump import write_dump  # noqa: PLC0415
+
+    opened = open_target(parse_target(target) if isinstance(target, str) else target)
+    try:
+        return write_dump(opened.ram, file, form, progress, overwrite=overwrite)
+    finally:
+        opened.close()
