@@ -2,7 +2,7 @@
 
 The lab is imported by the command that needs it: `vmon ps` must not pay for it.
 """
-# ruff: noqa: PLC0415, PLR0917
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -158,8 +158,13 @@ def run(context: click.Context, name: str, command: tuple[str, ...], timeout: fl
 
     One word is a line of shell, several are the arguments as they are.
     """
+    from vmon.core.errors import UsageError
     from vmon.lab.guest import LabGuest
 
+    if command[0] == "--":
+        command = command[1:]
+    if not command:
+        raise UsageError("say what to run")
     done = LabGuest.find(name).run(command[0] if len(command) == 1 else command, timeout_s=timeout)
     sys.stdout.buffer.write(done.out)
     sys.stdout.buffer.flush()

@@ -50,10 +50,7 @@ def choose(wanted: Accel) -> Literal["kvm", "tcg"]:
         return "kvm"
     if reason:
         return "tcg"
-    if try_kvm():
-        return "kvm"
-    _say_once("lab: a trial guest does not boot under this host's /dev/kvm: using TCG")
-    return "tcg"
+    return "kvm" if try_kvm() else "tcg"
 
 
 def why_not_openable() -> str:
@@ -72,6 +69,9 @@ def try_kvm() -> bool:
         if known.get("key") == key:
             return bool(known["works"])
         works = _boots()
+        if not works:
+            # Said once: which accelerator a guest has is shown whenever one comes up.
+            print("lab: a trial guest does not boot under this host's /dev/kvm: using TCG", file=sys.stderr)
         temporary = record.with_suffix(".new")
         temporary.write_text(json.dumps({"key": key, "works": works}))
         temporary.replace(record)
@@ -136,8 +136,3 @@ def _watch(child: subprocess.Popen[bytes], console: Path) -> bool:
             progress.tick()
             time.sleep(0.05)
     return False
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    print(text, file=sys.stderr)
