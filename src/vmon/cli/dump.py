@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -21,7 +22,7 @@ QUIET_S = 2.0
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--format", "form", type=click.Choice(("raw", "elf", "lime")), default="elf", show_default=True)
 @click.option("--force", is_flag=True, help="Replace the file when it is there already.")
-def dump(target: str, file: Path, form: str, force: bool) -> None:
+def dump(target: str, file: Path, form: Literal["raw", "elf", "lime"], force: bool) -> None:
     """Write the RAM of TARGET to a file that vmon, gdb, crash or Volatility can open.
 
     The guest goes on meanwhile, so the file is not one moment. Zero pages become holes.
@@ -34,7 +35,9 @@ def dump(target: str, file: Path, form: str, force: bool) -> None:
         if time.monotonic() - begin > QUIET_S:
             shown = True
             text = f"{human_size(done_bytes)} of {human_size(all_bytes)}"
-            click.echo(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True, nl=not sys.stderr.isatty())
+            click.echo(
+                f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True, nl=not sys.stderr.isatty()
+            )
 
     written = write(target, file, form, progress, overwrite=force)
     if shown and sys.stderr.isatty():

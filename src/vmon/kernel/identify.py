@@ -260,7 +260,7 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
         symbols={name: value - text for name, value in offsets.items()},
         structs=structs,
         enums=enums,
-        missing=tuple([*missing, *missing_enums, *(name for name in wants.symbols if name not in symbols)]),
+        missing=(*missing, *missing_enums, *(name for name in wants.symbols if name not in symbols)),
         symbol_count=table.count,
         type_count=len(btf),
         sources={"symbols": "kallsyms", "structs": "btf"},

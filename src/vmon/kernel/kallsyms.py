@@ -120,7 +120,8 @@ class Kallsyms:
         # The first letter of the expanded text is the symbol's type; the name starts with the second.
         first = np.where(sizes[first_token] > 1, seconds[first_token], firsts[second_token])
         last = lasts[data[self.starts + self.lengths - 1]]
-        return _key(expanded - 1, first, last)
+        keys: NDArray[np.int64] = _key(expanded - 1, first, last)
+        return keys
 
 
 def locate_kallsyms(image: bytes) -> Kallsyms:

@@ -82,9 +82,9 @@ class KernelMemory:
         if 0 <= offset < self._ram_end:
             return self.phys.read(Gpa(offset), size_bytes)
         offset = gva - self._text
-        if 0 <= offset and offset + size_bytes <= self._image_size:
+        if offset >= 0 and offset + size_bytes <= self._image_size:
             return self.phys.read(Gpa(self.bases.text_gpa + offset), size_bytes)
-        pieces = []
+        pieces: list[bytes] = []
         while size_bytes > 0:
             piece = min(size_bytes, PAGE_SIZE_BYTES - gva % PAGE_SIZE_BYTES)
             pieces.append(self.phys.read(self.gpa(gva), piece))
@@ -104,7 +104,7 @@ class KernelMemory:
         """A NUL-ended string of at most `limit` bytes; cut there, and at the end of what is mapped."""
         if limit > MAX_STRING_BYTES:
             raise BadStructure(f"a string limit of {limit} bytes", address=gva)
-        pieces = []
+        pieces: list[bytes] = []
         while limit > 0:
             piece = min(limit, PAGE_SIZE_BYTES - gva % PAGE_SIZE_BYTES)
             try:

@@ -75,10 +75,8 @@ def container_id(cgroup: str | None) -> str | None:
     """Id of the container that a cgroup path belongs to, as docker, containerd, podman and LXC write it."""
     if not cgroup:
         return None
-    match = None
-    for match in CONTAINER_ID.finditer(cgroup):
-        pass
-    if match:
-        return match.group(1)
+    found: list[str] = CONTAINER_ID.findall(cgroup)
+    if found:
+        return found[-1]
     lxc = LXC_NAME.search(cgroup)
     return lxc.group(1) if lxc else None

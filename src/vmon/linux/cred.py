@@ -36,7 +36,8 @@ def read_groups(kernel: Kernel, group_info: Gva) -> list[int]:
     if count > MAX_GROUPS:
         raise BadStructure(f"{count} groups", field="group_info.ngroups", address=group_info)
     data = kernel.memory.read(Gva(group_info + kernel.offset("group_info", "gid")), 4 * count)
-    return np.frombuffer(data, dtype="<u4").tolist()
+    groups: list[int] = np.frombuffer(data, dtype="<u4").tolist()
+    return groups
 
 
 def read_groups_or_none(kernel: Kernel, group_info: Gva) -> list[int] | None:

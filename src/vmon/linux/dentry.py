@@ -224,7 +224,7 @@ class Paths:
         node = self._dentries.get(dentry)
         if depth <= 2 * MAX_DEPTH and place is not None and node is not None:
             parent, point, root = place
-            if dentry == root or node.parent == dentry:
+            if dentry in (root, node.parent):
                 result = b"" if parent in (mount, 0) else self._join(parent, point, depth + 1)
             else:
                 above = self._join(mount, node.parent, depth + 1)

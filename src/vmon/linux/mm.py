@@ -64,7 +64,8 @@ def read_percpu_offsets(kernel: Kernel) -> list[int]:
     """Where each CPU keeps its own variables, as an offset to add."""
     count = min(kernel.memory.u32(kernel.symbol("nr_cpu_ids")), MAX_CPUS)
     data = kernel.memory.read(kernel.symbol("__per_cpu_offset"), 8 * count)
-    return np.frombuffer(data, dtype="<u8").tolist()
+    offsets: list[int] = np.frombuffer(data, dtype="<u8").tolist()
+    return offsets
 
 
 def read_user_ranges(

@@ -26,7 +26,7 @@ MAX_PID_LEVEL = 32
 WANTS = Wants(
     structs={
         "nsproxy": " ".join(PROXIED),
-        **{struct: "ns.inum" for struct in PROXIED.values()},
+        **dict.fromkeys(PROXIED.values(), "ns.inum"),
         "pid_namespace": "ns.inum",
         "user_namespace": "ns.inum",
         "pid": "level numbers",
@@ -79,4 +79,5 @@ def read_pid_namespaces(kernel: Kernel, pids: Column) -> tuple[list[int | None],
 def read_pid_numbers(kernel: Kernel, pids: Column) -> list[int]:
     """Number of each struct pid in the first namespace; 0 for a null pointer."""
     entries = kernel.read("upid", "nr", pids + np.uint64(kernel.offset("pid", "numbers")))
-    return np.where(pids != 0, entries["nr"], 0).tolist()
+    numbers: list[int] = np.where(pids != 0, entries["nr"], 0).tolist()
+    return numbers

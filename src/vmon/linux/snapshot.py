@@ -7,6 +7,7 @@ A hostile guest gets bounded reads and typed errors from below; one bad process 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TypeVar
 
@@ -67,7 +68,8 @@ class Snapshot:
 
     def unchanged(self) -> NDArray[np.bool_]:
         """For each row, whether it is still the same live task."""
-        return (task.read_identity(self.kernel, self.tasks) == self.identity).all(axis=1)
+        same: NDArray[np.bool_] = (task.read_identity(self.kernel, self.tasks) == self.identity).all(axis=1)
+        return same
 
     # What lies in task_struct itself: no more reads, or one gather.
 
@@ -103,7 +105,8 @@ class Snapshot:
     @cached_property
     def kernel_thread(self) -> list[bool]:
         """PF_KTHREAD."""
-        return ((self._columns["flags"] & np.uint64(task.PF_KTHREAD)) != 0).tolist()
+        found: list[bool] = ((self._columns["flags"] & np.uint64(task.PF_KTHREAD)) != 0).tolist()
+        return found
 
     @cached_property
     def cred(self) -> Columns:
@@ -113,7 +116,8 @@ class Snapshot:
     @cached_property
     def uid(self) -> list[int]:
         """Real uid."""
-        return self.cred["uid"].tolist()
+        found: list[int] = self.cred["uid"].tolist()
+        return found
 
     @cached_property
     def _signal(self) -> Columns:
@@ -122,7 +126,8 @@ class Snapshot:
     @cached_property
     def threads(self) -> list[int]:
         """Number of threads."""
-        return self._signal["nr_threads"].tolist()
+        found: list[int] = self._signal["nr_threads"].tolist()
+        return found
 
     # What lies behind pointers: each loads one kind for all processes.
 
@@ -135,7 +140,7 @@ class Snapshot:
         unique, which = distinct(pointers)
         return mm.read_mms(self.kernel, unique), which, unique
 
-    def _spread(self, values: list[T]) -> list[T | None]:
+    def _spread(self, values: Sequence[T | None]) -> list[T | None]:
         """From one value a mm to one a process."""
         return [values[index] if index >= 0 else None for index in self._mms[1].tolist()]
 
@@ -200,7 +205,9 @@ class Snapshot:
         files, which = distinct(self._mms[0]["exe_file"])
         columns = self.kernel.read("file", "f_path.mnt f_path.dentry", files)
         resolved = self._resolve(columns["f_path.mnt"], columns["f_path.dentry"])
-        by_mm = [resolved[index] if index >= 0 else None for index in which.tolist()]
+        by_mm: list[dentry.Path | None] = [
+            resolved[index] if index >= 0 else None for index in which.tolist()
+        ]
         return self._settled(self._spread(by_mm))
 
     def _resolve(self, mounts: Column, dentries: Column) -> list[dentry.Path | None]:
@@ -429,7 +436,7 @@ class Snapshot:
 
     def environ(self, row: int) -> list[EnvRecord] | None:
         """Environment of one process; None when its pages are not in memory."""
-        columns, which, gvas = self._mms
+        _, which, gvas = self._mms
         at = int(which[row])
         if at < 0:
             return []

@@ -50,15 +50,8 @@ CONNECTION_PROTOCOLS = (6, 132, 262)
 MAX_UNIX_NAME_BYTES = 110
 
 COMMON = "__sk_common."
-SOCK_FIELDS = (
-    " ".join(
-        COMMON + name
-        for name in (
-            "skc_family skc_state skc_num skc_dport skc_daddr skc_rcv_saddr skc_v6_daddr skc_v6_rcv_saddr"
-        ).split()
-    )
-    + " sk_protocol sk_type"
-)
+COMMON_FIELDS = "skc_family skc_state skc_num skc_dport skc_daddr skc_rcv_saddr skc_v6_daddr skc_v6_rcv_saddr"
+SOCK_FIELDS = " ".join([*(COMMON + name for name in COMMON_FIELDS.split()), "sk_protocol", "sk_type"])
 WANTS = Wants(
     structs={
         "socket": "state type sk",

@@ -128,10 +128,15 @@ def area_name(kernel: Kernel, columns: Columns, row: int, heap: tuple[int, int],
         return b"[heap]"
     if start <= stack <= end:
         return b"[stack]"
-    if "anon_name" in columns and (name := int(columns["anon_name"][row])):
-        try:
-            at = Gva(name + kernel.offset("anon_vma_name", "name"))
-            return b"[anon:" + kernel.memory.string(at, 80) + b"]"
-        except GuestDataError:
-            return b""
-    return b""
+    return _given_name(kernel, columns, row)
+
+
+def _given_name(kernel: Kernel, columns: Columns, row: int) -> bytes:
+    """The name that the process gave by PR_SET_VMA_ANON_NAME (5.17 and later, where configured)."""
+    if "anon_name" not in columns or not (name := int(columns["anon_name"][row])):
+        return b""
+    try:
+        at = Gva(name + kernel.offset("anon_vma_name", "name"))
+        return b"[anon:" + kernel.memory.string(at, 80) + b"]"
+    except GuestDataError:
+        return b""

@@ -16,7 +16,7 @@ from vmon.core.target import Target, parse_target
 from vmon.monitor.machine import VirtualMachine
 
 if TYPE_CHECKING:
-    from vmon.transport.dump.write import DumpWritten
+    from vmon.transport.dump.write import DumpFormat, DumpWritten
 
 
 class Closer(Protocol):
@@ -87,7 +87,7 @@ def open_target(target: Target) -> OpenTarget:
 def dump(
     target: str | Target,
     file: str | Path,
-    form: str = "elf",
+    form: DumpFormat = "elf",
     progress: Callable[[int, int], None] | None = None,
     *,
     overwrite: bool = False,

@@ -101,25 +101,22 @@ class VirtualMachine:
         rodata = Gpa(bases.text_gpa + profile.rodata_offset)
         try:
             build_id = ram.read(Gpa(rodata + profile.build_id_offset), len(profile.build_id) // 2).hex()
-            if build_id != profile.build_id or read_bases(ram, rodata, profile, []) != bases:
-                return False
+            same = build_id == profile.build_id and read_bases(ram, rodata, profile, []) == bases
             now, jiffies = time.monotonic(), read_jiffies(self._kernel)
         except GuestDataError:
             return False
-        if watch is None:
-            return True
+        if not same or watch is None:
+            return same
         if jiffies != self._jiffies[0]:
             self._jiffies = (jiffies, now)
         if now - self._checked_at < HYPERVISOR_CHECK_S:
             return True
         self._checked_at = now
         state = watch.state()
-        if state.resets != self._resets:
-            return False
         if state.status == "running" and now - self._jiffies[1] > CLOCK_ALARM_S and self._connection.regs:
             # kexec leaves the old kernel whole and sends no event, but the old clock stands still.
             return check_alive(ram, self._connection.regs.registers(), bases).passed
-        return True
+        return state.resets == self._resets
 
     def _current(self) -> Kernel:
         """The running kernel, identified again when it changed."""

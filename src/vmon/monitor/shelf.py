@@ -7,7 +7,6 @@ The name holds the offset of the build id too: which profiles may fit is known w
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -33,13 +32,11 @@ class ProfileShelf:
     def build_ids(self) -> Iterator[tuple[int, str]]:
         """(offset of the build id from __start_rodata, build id) of each saved profile."""
         try:
-            names = os.listdir(self._folder)
+            names = [path.name for path in self._folder.iterdir()]
         except OSError:
             return
-        for name in names:
-            match = NAME.fullmatch(name)
-            if match:
-                yield int(match.group(2), 16), match.group(1)
+        for match in filter(None, map(NAME.fullmatch, names)):
+            yield int(match.group(2), 16), match.group(1)
 
     def load(self, build_id: str) -> KernelProfile | None:
         """The profile of a build; None when it is not there or not readable."""
