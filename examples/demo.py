@@ -13,8 +13,9 @@ import time
 import click
 
 import vmon
+from vmon.cli import sockets
 from vmon.cli.info import describe
-from vmon.cli.output import cell, human_size, write_table
+from vmon.cli.output import cell, write_table
 from vmon.cli.tree import draw
 from vmon.lab.guest import LabGuest
 
@@ -35,7 +36,9 @@ def main() -> None:
         with vmon.attach(NAME) as vm:
             look(vm, guest)
     click.echo(f"\nThe guest has been shut down. All of it took {time.monotonic() - begin:.1f} s.")
-    click.echo("Try next:  .venv/bin/vmon lab up web1  and then  .venv/bin/vmon ps web1  (tree, files, sockets, info)")
+    click.echo(
+        "Try next:  .venv/bin/vmon lab up web1  and then  .venv/bin/vmon ps web1  (tree, files, sockets, info)"
+    )
 
 
 def look(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
@@ -48,7 +51,9 @@ def look(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
     processes = vm.processes()
     records = [process.record() for process in processes if not process.kernel_thread]
     took_ms = (time.perf_counter() - start) * 1e3
-    say(f"its process tree: {len(processes)} processes, kernel threads left out here, read in {took_ms:.1f} ms")
+    say(
+        f"its process tree: {len(processes)} processes, kernel threads left out here, read in {took_ms:.1f} ms"
+    )
     for line in draw(records):
         click.echo(line)
 
@@ -63,28 +68,27 @@ def look(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
         ],
     )
     click.echo()
-    write_table(
-        ("PID", "PROCESS", "FAMILY", "PROTO", "STATE", "LOCAL"),
-        [
-            (s.pid, s.process, s.family, s.protocol or s.type, s.state, f"{s.local_address}:{s.local_port}" if s.protocol else s.path)
-            for s in vm.sockets()
-        ],
-    )
+    write_table(sockets.HEADER, [sockets.row(socket) for socket in vm.sockets()])
 
-    say("somebody starts a process in the guest: vmon sees it from outside")
-    click.echo("inside the guest:   (sleep 1; exec -a top-secret-job sleep 3) &")
-    guest.run("(sleep 0.3; exec -a top-secret-job sleep 3) >/dev/null 2>&1 &")
+    say("somebody in the guest opens a port: vmon sees it from outside")
+    inside = "su -s /bin/sh alice -c 'timeout 1 nc -l -p 4444'"
+    click.echo(f"inside:  {inside}")
+    guest.run(f"(sleep 0.2; {inside}) >/dev/null 2>&1 &")
     started = time.monotonic()
-    for change in vmon.sweep(vm, interval_s=0.02, timeout_s=8):
-        if "top-secret-job" in (change.process.cmdline or []) or change.process.name == "sleep":
-            record = change.process.record()
-            command = cell(" ".join(record.cmdline or [record.name]))
-            click.echo(
-                f"outside, after {time.monotonic() - started:4.2f} s: {change.kind:7} pid {record.pid}, "
-                f"uid {record.uid}, {command}, {human_size(record.resident_size) or 'gone'}"
-            )
-            if change.kind == "ended" and "top-secret-job" in (record.cmdline or []):
-                break
+    for change in vmon.sweep(vm, interval_s=0.02, timeout_s=6):
+        command = " ".join(change.record.cmdline or [change.record.name])
+        click.echo(
+            f"outside, {time.monotonic() - started:4.2f} s: {change.kind:7} pid {change.record.pid} "
+            f"uid {change.record.uid} {cell(command)}"
+        )
+        if change.kind != "ended" and change.record.name == "nc":
+            time.sleep(0.1)
+            for socket in vm.process(change.record.pid).sockets():
+                click.echo(
+                    f"         it is on {socket.protocol} {socket.local_address}:{socket.local_port}, {socket.state}"
+                )
+        if change.kind == "ended" and change.record.name in ("timeout", "su"):
+            break
 
 
 if __name__ == "__main__":
