@@ -1,9 +1,9 @@
 """Every QEMU of this host, and what vmon could do with it, found without attaching to any.
 
 Reads /proc of the host, and knocks at QMP sockets: connects, sees whether QEMU greets, hangs up; nothing is
-sent. A socket on which QEMU may still be waiting for its first client (wait=on) is not knocked at, for that
-would start the guest. The guests have no say in what is shown here, those who start QEMU have (its command
-line).
+sent. Where /proc shows that a client is being served nobody knocks (the knock would stay in the queue for as long
+as that client stays), nor where QEMU may be waiting for its first client (wait=on), for that would start the
+guest. The guests have no say in what is shown here, those who start QEMU have (its command line).
 """
 
 from __future__ import annotations
@@ -58,37 +58,38 @@ class FoundGuest:
 
 
 def find_guests() -> list[FoundGuest]:
-    """The QEMU guests of this host, by process id; takes 0.3 s where a socket is busy."""
+    """The QEMU guests of this host, by process id; takes 0.3 s where a QEMU does not answer."""
     commands = {
         pid: parse_command_line(host_processes.command_of(pid)) for pid in host_processes.iter_qemus()
     }
-    sockets = {pid: _socket_paths(pid, command) for pid, command in commands.items()}
-    knocked = knock([path for pairs in sockets.values() for path, waits in pairs if not waits])
-    waiting = "QEMU may wait for its first client here (wait=on): not tried"
+    offers = {pid: _offers(pid, command) for pid, command in commands.items()}
+    knocked = knock([offer.path for found in offers.values() for offer in found if offer.state == "free"])
     return [
-        _describe(
-            pid,
-            command,
-            tuple(
-                QmpOffer(path, "waiting", waiting) if waits else knocked[path] for path, waits in sockets[pid]
-            ),
-        )
+        _describe(pid, command, tuple(knocked.get(offer.path, offer) for offer in offers[pid]))
         for pid, command in commands.items()
     ]
 
 
-def _socket_paths(pid: int, command: QemuCommand) -> list[tuple[str, bool]]:
-    """Paths of the QMP sockets that the command line names, and whether QEMU may wait on them."""
+def _offers(pid: int, command: QemuCommand) -> list[QmpOffer]:
+    """The QMP sockets that the command line names, and what /proc says of them."""
     own: dict[int, str] = {}
-    if any(not offer.path for offer in command.qmp):
+    if any(not socket.path for socket in command.qmp):
         with contextlib.suppress(TargetError):
             own = host_processes.own_listening_sockets(pid)
-    found: dict[str, bool] = {}
-    for offer in command.qmp:
-        path = offer.path or own.get(offer.fd, "")
-        if path:
-            found[host_processes.host_path(pid, path)] = offer.waits
-    return list(found.items())
+    served = host_processes.served_paths(pid) if command.qmp else set()
+    found: dict[str, QmpOffer] = {}
+    for named in command.qmp:
+        bound_path = named.path or own.get(named.fd, "")
+        if not bound_path:
+            continue
+        path = host_processes.host_path(pid, bound_path)
+        if bound_path in served:
+            found[path] = QmpOffer(path, "busy", "another client holds it")
+        elif named.waits:
+            found[path] = QmpOffer(path, "waiting", "QEMU may wait for its first client here: not tried")
+        else:
+            found[path] = QmpOffer(path, "free")
+    return list(found.values())
 
 
 def _describe(pid: int, command: QemuCommand, offers: tuple[QmpOffer, ...]) -> FoundGuest:

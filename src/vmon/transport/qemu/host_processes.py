@@ -17,7 +17,10 @@ from vmon.core.errors import TargetDenied, TargetNotFound
 PROC = Path("/proc")
 QEMU_NAME = re.compile(r"qemu-system-(x86_64|i386)|qemu-kvm|kvm")
 LISTENING = 0x10000  # __SO_ACCEPTCON in the Flags column of net/unix
-UNIX_LINE = re.compile(r"[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]+) [0-9A-F]+ [0-9A-F]+ +(\d+) (.+)")
+CONNECTED = 3  # SS_CONNECTED in its St column
+UNIX_LINE = re.compile(
+    r"[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ (?P<flags>[0-9A-F]+) [0-9A-F]+ (?P<state>[0-9A-F]+) +(?P<inode>\d+) (?P<path>.+)"
+)
 
 
 def command_of(pid: int) -> list[str]:
@@ -81,17 +84,25 @@ def descriptors(pid: int) -> dict[int, str]:
 
 def listening_sockets(pid: int) -> dict[int, str]:
     """Inode and path of each listening unix socket in the network namespace of a process."""
-    found: dict[int, str] = {}
+    return {inode: path for inode, path, flags, _ in _named_sockets(pid) if flags & LISTENING}
+
+
+def served_paths(pid: int) -> set[str]:
+    """Paths of unix sockets on which a client is being served: one that was accepted has an inode."""
+    return {path for inode, path, _, state in _named_sockets(pid) if state == CONNECTED and inode}
+
+
+def _named_sockets(pid: int) -> Iterator[tuple[int, str, int, int]]:
+    """Inode, path, flags and state of each unix socket that has a name."""
     try:
         text = (PROC / str(pid) / "net" / "unix").read_text(errors="surrogateescape")
     except OSError:
-        return found
+        return
     for line in text.splitlines()[1:]:
-        match = UNIX_LINE.fullmatch(line)
-        if match and int(match[1], 16) & LISTENING:
-            path = match[3]
-            found[int(match[2])] = "\0" + path[1:] if path.startswith("@") else path
-    return found
+        if match := UNIX_LINE.fullmatch(line):
+            path = match["path"]
+            name = "\0" + path[1:] if path.startswith("@") else path
+            yield int(match["inode"]), name, int(match["flags"], 16), int(match["state"], 16)
 
 
 def host_path(pid: int, path: str) -> str:

@@ -3,7 +3,7 @@
 Speaks QMP by the qemu.qmp library on an event loop of its own that runs only while we wait for an answer: no
 threads; events that came in between are counted then. asyncio and qemu.qmp are imported at the first
 connection (they cost more than the rest of an attach). The guest has no say here, save for events that it
-causes (RESET). Must not be called from code that runs inside another asyncio loop: give it a thread there.
+causes (RESET). Code that runs inside another asyncio loop must give it a thread.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import os
 import select
 import socket
 import struct
+import sys
+import time
 import weakref
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from vmon.core.errors import TargetBusy, TargetDenied, TargetError, TargetGone, TargetNotFound
+from vmon.core.errors import TargetBusy, TargetDenied, TargetError, TargetGone, TargetNotFound, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 GREETING_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
+QUEUE_RETRY_SECONDS = 0.01
 LONGEST_PATH_BYTES = 107
 T = TypeVar("T")
 
@@ -41,16 +44,18 @@ class QmpError(TargetError):
 def connect(path: str, seconds: float = GREETING_SECONDS) -> socket.socket:
     """Connect to a unix socket ("\\0name" for an abstract one); the kernel's errors become ours."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(seconds)
+    sock.setblocking(False)
+    deadline = time.monotonic() + seconds
     try:
-        if len(os.fsencode(path)) <= LONGEST_PATH_BYTES:
-            sock.connect(path)
-        else:
-            handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        while True:
             try:
-                sock.connect(f"/proc/self/fd/{handle}")
-            finally:
-                os.close(handle)
+                _connect_once(sock, path)
+                break
+            except BlockingIOError:
+                # The queue is full, perhaps of clients that gave up: QEMU drains it when it is free.
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(QUEUE_RETRY_SECONDS)
     except FileNotFoundError as error:
         sock.close()
         raise TargetNotFound(
@@ -61,7 +66,7 @@ def connect(path: str, seconds: float = GREETING_SECONDS) -> socket.socket:
         raise TargetDenied(
             f"this user may not connect to {path}", hint="run vmon as root or as QEMU's user"
         ) from error
-    except (TimeoutError, BlockingIOError) as error:  # the queue of clients is full
+    except BlockingIOError as error:
         sock.close()
         raise _busy(path) from error
     except OSError as error:
@@ -72,6 +77,17 @@ def connect(path: str, seconds: float = GREETING_SECONDS) -> socket.socket:
             ) from error
         raise TargetNotFound(f"{path} can't be connected to: {error.strerror}") from error
     return sock
+
+
+def _connect_once(sock: socket.socket, path: str) -> None:
+    if len(os.fsencode(path)) <= LONGEST_PATH_BYTES:
+        sock.connect(path)
+        return
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def await_greeting(sock: socket.socket, path: str, seconds: float = GREETING_SECONDS) -> None:
@@ -110,6 +126,21 @@ def _hang_up(loop: asyncio.AbstractEventLoop, client: QMPClient) -> None:
     loop.close()
 
 
+def _require_no_running_loop() -> None:
+    """Python runs one event loop a thread; ours would be refused halfway."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError(
+        "vmon was called from inside an asyncio event loop",
+        hint="give it a thread: await asyncio.to_thread(...)",
+    )
+
+
 def peer_pid(sock: socket.socket) -> int:
     """Who called listen() on the other side; 0 where it lives in another pid namespace."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -123,11 +154,11 @@ class QmpConnection:
         self.path = path
         self.resets = 0
         self._client: QMPClient | None = None
+        _require_no_running_loop()
         sock = connect(path)
         try:
             await_greeting(sock, path, greeting_seconds)
             self.peer_pid = peer_pid(sock)
-            sock.setblocking(False)
             self._start(sock)
         except BaseException:
             sock.close()
@@ -156,6 +187,8 @@ class QmpConnection:
     def _run(self, work: Awaitable[T], seconds: float) -> T:
         import asyncio  # noqa: PLC0415
 
+        _require_no_running_loop()
+
         async def bounded() -> T:
             return await asyncio.wait_for(work, seconds)
 
@@ -166,7 +199,7 @@ class QmpConnection:
                 f"QEMU does not answer on {self.path}", hint="its main loop hangs, on slow storage perhaps"
             ) from error
         except self._failures as error:
-            raise TargetGone(f"QEMU closed {self.path}: {error}") from error
+            raise TargetGone(f"QEMU ended, or hung up on {self.path}") from error
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """One command, its answer; QmpError where QEMU refuses."""

@@ -1,0 +1,106 @@
+"""QEMUs without a guest in them (-S: firmware never runs, RAM holds still), killed whatever happens."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Machine:
+    process: subprocess.Popen[bytes]
+    qmp_path: str
+    folder: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def _die_with_pytest() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def qemu(*arguments: str, frozen: bool = True, qmp: bool = True) -> Iterator[Machine]:
+    """A QEMU that answers on its QMP socket, in a folder of its own that is its working directory too."""
+    with tempfile.TemporaryDirectory(prefix="vmon-port-") as name:
+        folder = Path(name)
+        path = folder / "qmp.sock"
+        command = ["qemu-system-x86_64", "-display", "none", "-nodefaults", "-accel", "tcg"]
+        command += ["-S"] * frozen + ["-qmp", f"unix:{path},server=on,wait=off"] * qmp + list(arguments)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=_die_with_pytest,  # noqa: PLW1509 - no threads here
+        )
+        machine = Machine(process, str(path), folder)
+        try:
+            deadline = time.monotonic() + 20
+            while qmp and not path.exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"QEMU did not start: {process.stderr and process.stderr.read()!r}")
+                time.sleep(0.02)
+            yield machine
+        finally:
+            machine.kill()
+            assert not Path(f"/proc/{process.pid}/exe").exists()
+            if process.stderr:
+                process.stderr.close()
+
+
+def memfd(size: str, name: str = "mem0") -> list[str]:
+    return [
+        "-object",
+        f"memory-backend-memfd,id={name},size={size},share=on",
+        "-machine",
+        f"memory-backend={name}",
+    ]
+
+
+def write_guest(pid: int, hva: int, data: bytes) -> None:
+    """Put bytes into guest RAM from the host: what vmon itself never does."""
+    fd = os.open(f"/proc/{pid}/mem", os.O_RDWR)
+    try:
+        assert os.pwrite(fd, data, hva) == len(data)
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture(scope="module")
+def pc_6g_memfd() -> Iterator[Machine]:
+    with qemu("-M", "pc", "-m", "6G", *memfd("6G"), "-name", "guest=six,debug-threads=on") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def q35_6g_anonymous() -> Iterator[Machine]:
+    with qemu("-M", "q35", "-m", "6G", "-vga", "std") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Machine]:
+    """RAM in two files, adjacent in the guest."""
+    nodes = ["-object", "memory-backend-memfd,id=n0,size=32M,share=on", "-numa", "node,nodeid=0,memdev=n0"]
+    nodes += ["-object", "memory-backend-memfd,id=n1,size=32M,share=on", "-numa", "node,nodeid=1,memdev=n1"]
+    with qemu("-M", "pc", "-m", "64M", "-smp", "2", *nodes) as machine:
+        yield machine
