@@ -1,0 +1,1 @@
+"""Measurements of vmon: `./dev bench`. Series with medians and spread, never assertions."""

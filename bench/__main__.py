@@ -1,0 +1,96 @@
+"""`./dev bench`: boots guests of the matrix and prints what vmon costs on them, beside its peers."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from bench.command import measure_command, measure_imports
+from bench.guests import Guests
+from bench.identify import measure_identify
+from bench.memory import measure_large_guests, measure_memory
+from bench.peers import measure_peers
+from bench.processes import measure_processes
+from bench.series import Results
+from vmon.core.errors import VmonError
+from vmon.lab import matrix
+
+TOPICS = ("identify", "processes", "command", "memory", "peers")
+QUICK_KERNELS = ("6.1",)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--kernel", action="append", metavar="SERIES", choices=matrix.names(extra=True))
+    parser.add_argument("--only", action="append", metavar="TOPIC", choices=TOPICS, help=", ".join(TOPICS))
+    parser.add_argument("--quick", action="store_true", help="one kernel, few rounds")
+    parser.add_argument("--no-peers", action="store_true", help="vmon alone")
+    parser.add_argument("--stages", action="store_true", help="show where the time goes, too")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    kernels = options.kernel or (QUICK_KERNELS if options.quick else matrix.names())
+    topics = set(options.only or TOPICS)
+    if options.no_peers:
+        topics.discard("peers")
+    results = Results(lambda line: print(line, file=sys.stderr, flush=True))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    failed = False
+
+    def attempt(topic: str, kernel: str, work: Callable[[], None]) -> None:
+        """One topic that breaks is a line of the output, and the others go on."""
+        nonlocal failed
+        if topic not in topics:
+            return
+        try:
+            work()
+        except Exception as error:
+            failed = True
+            if not isinstance(error, VmonError):
+                traceback.print_exc()
+            results.add(topic, "", kernel, [], note=f"failed: {type(error).__name__}: {error}"[:300])
+
+    with Guests(results.say) as guests:
+        quick = options.quick
+        attempt("command", "host", lambda: measure_imports(results, quick=quick))
+        for kernel in kernels:
+            measure_kernel(results, guests, kernel, attempt, quick=quick)
+            attempt(
+                "peers", kernel, lambda kernel=kernel: measure_peers(results, guests, kernel, quick=quick)
+            )
+        large = "6.1" if "6.1" in kernels else kernels[0]
+        attempt("memory", large, lambda: measure_large_guests(results, guests, large, quick=quick))
+    if not options.stages:
+        results.series = [series for series in results.series if not series.name.startswith("  ")]
+    print(results.as_json() if options.output == "json" else results.as_table())
+    return int(failed)
+
+
+def measure_kernel(
+    results: Results,
+    guests: Guests,
+    kernel: str,
+    attempt: Callable[[str, str, Callable[[], None]], None],
+    *,
+    quick: bool,
+) -> None:
+    """The topics that need a plain guest of 512 MB."""
+
+    def with_guest(measure: Callable[..., None], *more: str) -> Callable[[], None]:
+        return lambda: measure(results, guests.up("plain", kernel), kernel, *more, quick=quick)
+
+    attempt("identify", kernel, with_guest(measure_identify))
+    attempt("command", kernel, with_guest(measure_command))
+    attempt("memory", kernel, with_guest(measure_memory, "512M memfd"))
+    attempt("processes", kernel, with_guest(measure_processes))
+    guests.down(f"bench-plain-{kernel}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
