@@ -39,7 +39,7 @@ from vmon.lab.rootfs import build_initramfs
 BOOT_TIMEOUT_S = 90.0
 RUN_TIMEOUT_S = 60.0
 TERM_S = 3.0
-CONSOLE_LINES = 12
+CONSOLE_LINES = 30
 
 # Popen objects of guests started here: they reap QEMU when it ends, and must not be collected before.
 _started: dict[int, subprocess.Popen[bytes]] = {}
@@ -155,7 +155,6 @@ class LabGuest:
 
     def is_running(self) -> bool:
         """Whether its QEMU is there."""
-        _reap(self.pid)
         return state.is_alive(self.record.pid, self.record.pid_start)
 
     def run(
@@ -256,7 +255,8 @@ def _start(plan: Plan, folder: Path, kernel: Kernel, *, with_kvm: bool, overlay:
         ram_file=ram_file,
         root_image=root_image,
         host_khz=_host_khz(),
-        serial_agent=bool(kernel.package) and not kernel.has("virtio_console"),
+        # Of a bare vmlinuz nobody knows what is built in: a serial port every kernel has.
+        serial_agent=not kernel.has("virtio_console"),
     )
     try:
         with (folder / "qemu.log").open("wb") as log:
@@ -316,18 +316,12 @@ def _end(folder: Path) -> None:
             os.kill(pid, sign)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            _reap(pid)
             if not state.is_alive(pid, start):
-                _started.pop(pid, None)
+                if (child := _started.pop(pid, None)) is not None:
+                    child.wait()
                 return
             time.sleep(0.005)
     raise LabError(f"QEMU process {pid} does not end")
-
-
-def _reap(pid: int) -> None:
-    child = _started.get(pid)
-    if child is not None:
-        child.poll()
 
 
 def _last_words(folder: Path) -> str:
