@@ -1,0 +1,1 @@
+"""Transports without a QEMU: parsers, tables, files."""

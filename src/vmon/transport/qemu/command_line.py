@@ -60,8 +60,8 @@ class QemuCommand:
 def options(text: str) -> dict[str, str]:
     """`key=value,flag,...` with a doubled comma for a comma; the first flag is under ""."""
     parsed: dict[str, str] = {}
-    for index, part in enumerate(re.split(r"(?<!,),(?!,)", text)):
-        key, equals, value = part.replace(",,", ",").partition("=")
+    for index, part in enumerate(text.replace(",,", "\0").split(",")):  # no argument holds a zero byte
+        key, equals, value = part.replace("\0", ",").partition("=")
         if equals:
             parsed.setdefault(key, value)
         else:

@@ -17,7 +17,7 @@ from vmon.core.ports import Registers
 
 REGION = re.compile(
     r"^  ([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, (?:ram|rom)\): "
-    r"(.*?)(?: @([0-9a-f]{16}))?(?: (?:KVM|HVF|NVMM))?\s*$"
+    r"(.*?)(?: @([0-9a-f]{16})(?: .*)?)?(?: (?:KVM|Xen|HVF|NVMM|WHPX))?\s*$"
 )
 ADDRESS_SPACE = re.compile(r'^ AS "memory", root: ')
 DEFAULT_RAM = re.compile(r"(pc|microvm|xen|mach-virt)\.ram|ram-node\d+")

@@ -19,6 +19,8 @@ import errno
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +174,14 @@ class MappedRam:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._fds.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def data_runs(fd: int, start: int, size_bytes: int) -> Iterator[tuple[int, int]]:
