@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,11 @@ MAX_SYMBOLS = 2_000_000
 MAX_NAMES_BYTES = 16 << 20
 MAX_SYMBOL_LENGTH = 1024
 SYMBOLS_PER_MARKER = 256
+# A real image holds "0".."9" some six times and needs one or two attempts at each of the others: what a hostile
+# one may make us try is bounded, or it could keep us busy for hours.
+MAX_TOKEN_PLACES = 64
+MAX_MARKER_RUNS = 64
+MAX_ATTEMPTS = 256
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 
 AddressRule = Literal["absolute-percpu", "base-relative", "place-relative"]
@@ -127,9 +133,13 @@ class Kallsyms:
 def locate_kallsyms(image: bytes) -> Kallsyms:
     """Find the table in the bytes of a kernel image (from __start_rodata on); BadStructure when there is none."""
     reason = "no token table"
+    attempts = 0
     for table in _token_tables(image):
-        for markers_at, markers in _marker_runs(image, table.start):
+        for markers_at, markers in islice(_marker_runs(image, table.start), MAX_MARKER_RUNS):
             for names_at, count, num_syms_at in _names_before(image, markers_at, markers):
+                attempts += 1
+                if attempts > MAX_ATTEMPTS:
+                    raise BadStructure("kallsyms: too many places look like one", field="kallsyms_names")
                 try:
                     starts, lengths = _positions(image, names_at, markers, count, markers_at)
                 except BadStructure as error:
@@ -150,7 +160,9 @@ def locate_kallsyms(image: bytes) -> Kallsyms:
 def _token_tables(image: bytes) -> Iterator[TokenTable]:
     """Every place where 256 NUL-ended strings are followed by exactly their own index."""
     at = image.find(DIGITS)
-    while at >= 0:
+    for _ in range(MAX_TOKEN_PLACES):
+        if at < 0:
+            return
         # "0" is token 48: forty-eight strings end before it. Token 0 starts after the byte that ends padding
         # or the table before, which need not be NUL, so every 4-aligned start within reach is tried.
         end_of_first = at
