@@ -1,7 +1,8 @@
 /* Runs inside the guest: `crowd N` starts N processes that share nothing, as those of real programs do.
  *
- * Each has executed a file (so it has arguments and pages of its own) and holds 8 descriptors of its own: a regular file, two ends of a pipe, an
- * eventfd, a listening TCP socket, a UDP socket, a connected pair of unix sockets; and the three that it inherits.
+ * Each has executed a file (so it has arguments and pages of its own) and holds eight descriptors of its own: a
+ * regular file, two ends of a pipe, an eventfd, a listening TCP socket, a UDP socket, a connected pair of unix
+ * sockets; and the three that it inherits.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,33 +40,29 @@ static void open_own(int number)
 
 int main(int argc, char **argv)
 {
-	char done = 1, text[32];
-	if (argc > 3 && !strcmp(argv[1], "--member")) {
+	char done = 1, text[32], pipe_end[16];
+	if (argc > 4 && !strcmp(argv[1], "--member")) {
 		open_own(atoi(argv[2]));
 		prctl(PR_SET_NAME, "crowd-member");
-		if (write(199, &done, 1) != 1)
+		if (write(atoi(argv[3]), &done, 1) != 1)
 			return 7;
-		/* From here on on its own: what ends the command that started it does not end it. */
-		setsid();
-		close(198);
-		close(199);
+		close(atoi(argv[3]));
 		for (;;)
 			pause();
 	}
 	int count = argc > 1 ? atoi(argv[1]) : 0;
-	if (pipe(is_up) || dup2(is_up[0], 198) < 0 || dup2(is_up[1], 199) < 0)
+	if (pipe(is_up) || fcntl(is_up[0], F_SETFD, FD_CLOEXEC))
 		return 1;
-	close(is_up[0]);
-	close(is_up[1]);
+	snprintf(pipe_end, sizeof(pipe_end), "%d", is_up[1]);
 	for (int i = 0; i < count; i++) {
 		if (!fork()) {
 			snprintf(text, sizeof(text), "%d", i);
-			execl("/proc/self/exe", "/lab/crowd", "--member", text, "--config",
+			execl("/proc/self/exe", "/lab/crowd", "--member", text, pipe_end, "--config",
 			      "/etc/crowd/member.conf", "--log-level=info", (char *)0);
 			_exit(2);
 		}
 		/* One after the other: the emulated CPU is busier with 500 half-started processes. */
-		if (read(198, &done, 1) != 1)
+		if (read(is_up[0], &done, 1) != 1)
 			return 8;
 	}
 	puts("ready");

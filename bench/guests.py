@@ -92,17 +92,23 @@ class Guests:
     def end_processes(guest: LabGuest) -> None:
         """End what start_* started, and wait until they are gone."""
         guest.run("killall -9 workload crowd-member crowd", timeout_s=60)
-        for _ in range(30):
-            if guest.run(COUNT_PROCESSES, timeout_s=60).out.strip() == b"0":
-                return
-            time.sleep(0.2)
-        raise VmonError(f"processes in {guest.name} do not end")
+        _wait_for(guest, 0)
 
 
 def _start(guest: LabGuest, command: str, count: int) -> None:
-    done = guest.run(command, timeout_s=300)
+    # In a session of its own: what ends the command that started it does not end it.
+    done = guest.run(f"setsid {command}; true", timeout_s=300)
     if done.out.strip() != b"ready":
         raise VmonError(f"{command} in {guest.name}: {done.out!r} {done.err!r}")
-    there = int(guest.run(COUNT_PROCESSES, timeout_s=60).out)
-    if there < count:
-        raise VmonError(f"{command} in {guest.name}: only {there} of {count} processes")
+    _wait_for(guest, count)
+
+
+def _wait_for(guest: LabGuest, count: int) -> None:
+    """Until there are so many of them."""
+    there = -1
+    for _ in range(30):
+        there = int(guest.run(COUNT_PROCESSES, timeout_s=60).out)
+        if there == count:
+            return
+        time.sleep(0.2)
+    raise VmonError(f"{there} processes instead of {count} in {guest.name}")
