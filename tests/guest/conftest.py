@@ -12,8 +12,8 @@ import pytest
 
 import vmon
 from tests.guest.truth import Truth
-from vmon.lab.guest import LabGuest
 from vmon.lab import matrix
+from vmon.lab.guest import LabGuest
 
 INSIDE = Path(__file__).parent / "inside"
 KERNELS = matrix.names()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import vmon
+from tests.guest.compare import differences, lived_through
 from tests.guest.conftest import ask_truth
 from tests.guest.truth import (
     TICKS,
@@ -40,14 +41,7 @@ class Bracket:
         self.environ = {pid: process.environ() for pid, process in self.processes.items()}
         self.threads = {pid: process.threads() for pid, process in self.processes.items()}
         self.after = ask_truth(guest)
-        first, last = self.before.pids(), self.after.pids()
-        # A process that became a zombie meanwhile was ending: what it still had is not the question here.
-        self.pids = [
-            pid
-            for pid, start in first.items()
-            if last.get(pid) == start
-            and (self.before.stat(pid)[0] == "Z") == (self.after.stat(pid)[0] == "Z")
-        ]
+        self.pids = lived_through(self.before, self.after)
 
     def settled(self, pid: int, path: str) -> bytes | None:
         """A file of /proc/PID that said the same before and after; None where it did not."""
@@ -76,16 +70,10 @@ def test_process_list_is_complete_and_has_nothing_else(bracket: Bracket) -> None
         assert bracket.records[pid].start_boottime_ns * TICKS // 10**9 >= began_at
 
 
+@pytest.mark.smoke
 def test_every_field_of_every_process(bracket: Bracket) -> None:
-    wrong = []
-    compared = 0
-    for pid in bracket.pids:
-        seen = seen_process(bracket.records[pid])
-        before, after = bracket.before.process(pid), bracket.after.process(pid)
-        for name in before:
-            compared += 1
-            if seen[name] not in (before[name], after[name]):
-                wrong.append((pid, bracket.before.comm(pid), name, seen[name], before[name], after[name]))
+    seen = {pid: seen_process(record) for pid, record in bracket.records.items()}
+    wrong, compared = differences(bracket.before, bracket.after, seen)
     assert not wrong, "\n".join(map(str, wrong[:20]))
     assert compared > 34 * 60
 

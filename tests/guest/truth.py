@@ -64,6 +64,11 @@ class Truth:
         lines = self.files[f"/proc/{pid}/status"].decode("latin-1").split("\n")
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
 
+    def switches(self, pid: int) -> tuple[str, str]:
+        """Context switches: they count up when a process runs."""
+        status = self.status(pid)
+        return status["voluntary_ctxt_switches"], status["nonvoluntary_ctxt_switches"]
+
     def fds(self, pid: int) -> dict[int, bytes]:
         prefix = f"/proc/{pid}/fd/"
         return {

@@ -58,6 +58,7 @@ class VirtualMachine:
         self._identity, self._kernel = self._identify(wait_s)
         self._checked_at = time.monotonic()
         self._jiffies = (0, self._checked_at)
+        self._lost = False
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +121,12 @@ class VirtualMachine:
 
     def _current(self) -> Kernel:
         """The running kernel, identified again when it changed."""
-        if not self._still_there():
+        if self._lost or not self._still_there():
+            # Until another one is found, what is in RAM of the old one is not shown again.
+            self._lost = True
             self._identity, self._kernel = self._identify(wait_s=0.0)
             self._jiffies = (0, time.monotonic())
+            self._lost = False
             self.reboots += 1
         return self._kernel
 

@@ -1,0 +1,130 @@
+"""A guest boots while it is looked at, is reset, forks like mad. vmon is never wrong, or says that it can't."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import vmon
+from tests.guest.compare import assert_agrees
+from vmon.core.errors import IdentifyError, NoKernelYet, TargetError
+from vmon.lab.guest import LabGuest
+
+
+@pytest.mark.parametrize(
+    "kernel", [pytest.param(k, marks=pytest.mark.xdist_group(k)) for k in ("5.10", "7.2")]
+)
+def test_polled_from_power_on(kernel: str) -> None:
+    """Every answer during boot is an error of identification or the truth."""
+    name = f"boot-{kernel}-{os.getpid()}"
+    booted: list[LabGuest] = []
+    thread = threading.Thread(target=lambda: booted.append(LabGuest.up(name, kernel=kernel)))
+    thread.start()
+    refused, seen = 0, []
+    try:
+        while thread.is_alive():
+            try:
+                with vmon.attach(name) as vm:
+                    processes = {process.pid: process.name for process in vm.processes()}
+                    assert vm.guest.release.startswith(kernel)
+                    # For a moment kthreadd still has the name of the swapper that forked it.
+                    assert processes.get(2, "kthreadd") in ("kthreadd", "swapper/0")
+                    assert processes[1]
+                    seen.append(len(processes))
+            except IdentifyError:
+                refused += 1
+            except TargetError:
+                time.sleep(0.01)
+        thread.join()
+        assert booted, "the guest did not boot"
+        assert refused >= 1
+        assert seen
+        assert seen[-1] > 40
+    finally:
+        thread.join()
+        for guest in booted:
+            guest.down()
+
+
+@pytest.mark.xdist_group("reset")
+def test_reset_is_noticed_and_the_dead_kernel_is_never_shown_again(overlay: Path) -> None:
+    name = f"reset-{os.getpid()}"
+    with (
+        LabGuest.up(name, kernel="6.1", overlay=overlay, allow_reboot=True) as guest,
+        vmon.attach(name) as vm,
+    ):
+        assert guest.run("sleep 1000 >/dev/null 2>&1 &").status == 0
+        old = vm.guest
+        assert any(process.name == "sleep" for process in vm.processes())
+        vm._connection.watch.qmp.execute("system_reset")  # type: ignore[union-attr]
+        reset_at = time.monotonic()
+        # A client that attaches now finds the whole dead kernel in RAM and must not take it for alive.
+        with pytest.raises(NoKernelYet):
+            vmon.attach(name)
+        refused = 0
+        while True:
+            try:
+                info = vm.guest
+            except IdentifyError:
+                refused += 1
+                assert time.monotonic() < reset_at + 60
+                continue
+            # vmon asks the hypervisor four times a second: for that long it may not have noticed.
+            if info.kaslr_slide != old.kaslr_slide or info.text_address != old.text_address:
+                break
+            assert time.monotonic() < reset_at + 0.5
+        assert refused >= 1
+        assert vm.reboots == 1
+        guest.wait_ready()
+        assert vm.guest.boot_time != old.boot_time
+        assert_agrees(guest, vm, 34 * 10)
+        assert vm.reboots == 1
+
+
+@pytest.mark.xdist_group("storm")
+def test_fork_storm(overlay: Path) -> None:
+    """Polled while the guest forks as fast as it can: no error, no stable process missed, no row that is garbage."""
+    with LabGuest.up(f"storm-{os.getpid()}", kernel="6.12", cpus=2, overlay=overlay) as guest:
+        with vmon.attach(guest.name) as vm:
+            stable = {process.key for process in vm.processes() if not process.name.startswith("kworker")}
+            assert guest.run("/lab/workload storm 8 >/tmp/storm 2>&1 &").status == 0
+            until = time.monotonic() + 8
+            snapshots = short_lived = 0
+            while time.monotonic() < until:
+                snapshot = vm.snapshot()
+                keys = {snapshot.key(row) for row in range(len(snapshot))}
+                records = snapshot.records()
+                assert len(snapshot.files) == len(snapshot.sockets) == len(snapshot)
+                missing = stable - keys
+                assert not missing - ended(guest, missing)
+                for record in records:
+                    assert 0 < record.pid < 1 << 22
+                    assert record.state in "RSDTtXZPI"
+                    assert record.uid in (0, 33, 1000)
+                    assert record.name.isprintable()
+                    short_lived += record.name in ("workload", "true")
+                snapshots += 1
+            forks = int(guest.run("sleep 2; cat /tmp/storm", timeout_s=30).out)
+        assert snapshots >= 20
+        assert short_lived >= snapshots
+        assert forks > 500
+
+
+def ended(guest: LabGuest, keys: set[str]) -> set[str]:
+    """Of these processes, those that the guest itself no longer has."""
+    if not keys:
+        return set()
+    alive = guest.run("ls /proc").out.split()
+    return {key for key in keys if key.split("@")[0].encode() not in alive}
+
+
+@pytest.mark.xdist_group("many")
+def test_two_thousand_processes(overlay: Path) -> None:
+    with LabGuest.up(f"many-{os.getpid()}", kernel="6.18", ram_bytes=1 << 30, overlay=overlay) as guest:
+        assert guest.run("ulimit -u unlimited; /lab/workload many 2000", timeout_s=120).out == b"ready\n"
+        with vmon.attach(guest.name) as vm:
+            assert_agrees(guest, vm, 34 * 2000)
