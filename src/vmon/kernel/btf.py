@@ -2,7 +2,7 @@
 
 Decodes bytes that it is given; reads nothing itself. Lazy: one pass finds where each type starts, and a structure
 is decoded when it is asked for. A hostile blob can lie in any size or reference: sizes are bounded before the pass,
-references are checked, and recursion through anonymous members has a depth.
+references are checked, and the way through anonymous members, arrays and typedefs has an end.
 Source: include/uapi/linux/btf.h, Documentation/bpf/btf.rst.
 """
 
@@ -21,6 +21,9 @@ MAGIC = 0xEB9F
 HEADER = struct.Struct("<HBBIIIII")
 MAX_BTF_BYTES = 64 << 20
 MAX_DEPTH = 32
+MAX_NAME_BYTES = 512
+MAX_MEMBERS = 20_000
+"""Members that one look-up of a name goes through; task_struct has some 300."""
 
 KIND_INT, KIND_PTR, KIND_ARRAY, KIND_STRUCT, KIND_UNION, KIND_ENUM = 1, 2, 3, 4, 5, 6
 KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_FUNC = 8, 9, 10, 11, 12
@@ -115,7 +118,7 @@ class Btf:
         return self._text(self._head(type_id)[0])
 
     def _text(self, at: int) -> str:
-        end = self._strings.find(b"\0", at)
+        end = self._strings.find(b"\0", at, at + MAX_NAME_BYTES)
         return self._strings[at : end if end >= 0 else at].decode("latin-1")
 
     @cached_property
@@ -169,16 +172,18 @@ class Btf:
 
     def size_bytes(self, type_id: int) -> int:
         """Size of a type in bytes; 0 for void, functions and flexible arrays."""
-        type_id = self.strip(type_id)
-        kind = self.kind(type_id)
-        if kind in (KIND_INT, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_FLOAT, KIND_DATASEC):
-            return self._head(type_id)[2]
-        if kind == KIND_PTR:
-            return 8
-        if kind == KIND_ARRAY:
-            element, count = self.array(type_id)
-            return self.size_bytes(element) * count if count else 0
-        return 0
+        elements = 1
+        for _ in range(MAX_DEPTH):
+            type_id = self.strip(type_id)
+            kind = self.kind(type_id)
+            if kind == KIND_PTR:
+                return 8 * elements
+            if kind != KIND_ARRAY:
+                sized = (KIND_INT, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_FLOAT, KIND_DATASEC)
+                return self._head(type_id)[2] * elements if kind in sized else 0
+            type_id, count = self.array(type_id)
+            elements *= count
+        raise BadStructure("BTF arrays nest without end", field="btf_type")
 
     def array(self, type_id: int) -> tuple[int, int]:
         """Element type and count of an array."""
@@ -197,22 +202,29 @@ class Btf:
             return {self._text(name): low | high << 32 for name, low, high in rows}
         raise BadStructure(f"BTF type {type_id} is no enumeration", field="btf_type")
 
-    def member(self, type_id: int, name: str, depth: int = 0) -> Member | None:
+    def member(self, type_id: int, name: str) -> Member | None:
         """A member by name, looked for inside anonymous members too; None when absent."""
-        if depth > MAX_DEPTH:
-            raise BadStructure("BTF structures nest without end", field="btf_member")
-        anonymous: list[Member] = []
-        for member in self.members(type_id):
-            if member.name == name:
-                return member
-            if not member.name:
-                anonymous.append(member)
-        for outer in anonymous:
-            inner_type = self.strip(outer.type_id)
-            if self.kind(inner_type) in (KIND_STRUCT, KIND_UNION):
-                inner = self.member(inner_type, name, depth + 1)
-                if inner is not None:
-                    return Member(name, inner.type_id, outer.bit_offset + inner.bit_offset, inner.bit_size)
+        seen: set[int] = set()
+        examined = 0
+        stack = [(type_id, 0, 0)]
+        while stack:
+            outer, bits, depth = stack.pop()
+            if outer in seen:
+                continue
+            seen.add(outer)
+            anonymous: list[Member] = []
+            for member in self.members(outer):
+                if member.name == name:
+                    return Member(name, member.type_id, bits + member.bit_offset, member.bit_size)
+                if not member.name:
+                    anonymous.append(member)
+                examined += 1
+            if depth > MAX_DEPTH or examined > MAX_MEMBERS:
+                raise BadStructure("BTF structures nest without end", field="btf_member")
+            for member in reversed(anonymous):
+                inner = self.strip(member.type_id)
+                if self.kind(inner) in (KIND_STRUCT, KIND_UNION):
+                    stack.append((inner, bits + member.bit_offset, depth + 1))
         return None
 
     def path(self, type_id: int, dotted: str) -> Member | None:
