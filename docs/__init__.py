@@ -1,0 +1,1 @@
+"""The project's documents, and the generator of the reference pages."""

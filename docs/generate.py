@@ -1,0 +1,105 @@
+"""Writes docs/reference.md from the commands, errors and records themselves; a house test checks that it is fresh.
+
+Run it with `./dev docs`. Reads nothing but vmon's own modules.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from vmon.cli import COMMANDS, cli
+from vmon.core import errors, records
+
+PAGE = Path(__file__).with_name("reference.md")
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [
+        "# Reference\n\nWritten by `./dev docs` from the program itself; do not edit.\n\n## Commands\n",
+        "TARGET is a lab guest's NAME, `qmp:SOCKET-PATH`, `pid:QEMU-PID` or `dump:FILE`.\n",
+    ]
+    context = click.Context(cli, info_name="vmon")
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        parts.extend(describe(command, f"vmon {name}"))
+    parts.append("## Exit codes\n\n| code | error | meaning |\n|---|---|---|")
+    parts.append("| 0 | | done |\n| 1 | | a fault of vmon itself |\n| 130 | | interrupted |")
+    for error in sorted(all_errors(errors.VmonError), key=lambda kind: (kind.exit_code, kind.__name__)):
+        parts.append(f"| {error.exit_code} | `{error.__name__}` | {first_line(error)} |")
+    parts.append("\n## Records\n\nWhat `-o json` writes and the Python calls return.")
+    parts.append("Bytes that are not UTF-8 stand as \\xNN in json.\n")
+    for record in record_types():
+        parts.append(
+            f"### {record.__name__}\n\n{first_line(record)}\n\n| field | type | meaning |\n|---|---|---|"
+        )
+        notes = field_notes(record)
+        for field in msgspec.structs.fields(record):
+            kind = record.__annotations__[field.name].replace("|", "or")
+            parts.append(f"| `{field.encode_name}` | {kind} | {notes.get(field.name, '')} |")
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def describe(command: click.Command, path: str) -> list[str]:
+    """One command, and those below it."""
+    parts = [f"### `{path}`\n"]
+    if command.help:
+        parts.append(inspect.cleandoc(command.help) + "\n")
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            parts.extend(describe(below, f"{path} {name}"))
+        return parts
+    context = click.Context(command, info_name=path)
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    parts.append(f"    {' '.join(usage.split())}\n")
+    rows = [parameter.get_help_record(context) for parameter in command.params]
+    told = [row for row in rows if row is not None]
+    if told:
+        parts.append("| option | meaning |\n|---|---|")
+        parts.extend(
+            f"| `{option}` | {text.replace('|', 'or')} |".replace("|  |", "| |") for option, text in told
+        )
+        parts.append("")
+    return parts
+
+
+def all_errors(error: type[errors.VmonError]) -> list[type[errors.VmonError]]:
+    """An error and its children."""
+    below = [found for child in error.__subclasses__() for found in all_errors(child)]
+    return [kind for kind in [error, *below] if kind.__module__ == errors.__name__]
+
+
+def record_types() -> list[type[msgspec.Struct]]:
+    """The records in the order of their module."""
+    return [
+        item
+        for item in vars(records).values()
+        if inspect.isclass(item) and item.__module__ == records.__name__
+    ]
+
+
+def field_notes(record: type[msgspec.Struct]) -> dict[str, str]:
+    """The string that follows a field in the source is its meaning."""
+    pattern = re.compile(r'^    (\w+): [^\n]+\n    """(.+?)"""', re.M | re.S)
+    return {name: " ".join(text.split()) for name, text in pattern.findall(inspect.getsource(record))}
+
+
+def first_line(item: object) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(item) or "").split("\n")[0]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference())
+    sys.stdout.write(f"wrote {PAGE.name}\n")
