@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from vmon.transport.qemu.host_processes import host_path, own_listening_sockets, same_file
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -27,6 +29,19 @@ class Machine:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def wait_for(self, path: Path) -> None:
+        """Until QEMU listens; the file is there a moment earlier."""
+        deadline = time.monotonic() + 30
+        while not any(same_file(str(path), host_path(self.pid, own)) for own in self.listening()):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"QEMU did not start: {self.process.stderr and self.process.stderr.read()!r}"
+                )
+            time.sleep(0.02)
+
+    def listening(self) -> list[str]:
+        return list(own_listening_sockets(self.pid).values())
 
     def kill(self) -> None:
         self.process.kill()
@@ -54,11 +69,8 @@ def qemu(*arguments: str, frozen: bool = True, qmp: bool = True) -> Iterator[Mac
         )
         machine = Machine(process, str(path), folder)
         try:
-            deadline = time.monotonic() + 20
-            while qmp and not path.exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"QEMU did not start: {process.stderr and process.stderr.read()!r}")
-                time.sleep(0.02)
+            if qmp:
+                machine.wait_for(path)
             yield machine
         finally:
             machine.kill()

@@ -20,7 +20,7 @@ from vmon.core.address import Gpa
 from vmon.core.errors import DumpFormatError, TargetBusy, TargetError, TargetGone, TargetNotFound, UsageError
 from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
 from vmon.transport.dump import open_dump, write_dump
-from vmon.transport.guests import KNOCK_SECONDS, find_guests
+from vmon.transport.guests import KNOCK_SECONDS, find_guests, knock
 from vmon.transport.qemu import QemuGuest, attach_pid, attach_qemu
 from vmon.transport.qemu.monitor_text import host_address
 from vmon.transport.ram import MappedRam, ProcessRam
@@ -160,9 +160,7 @@ def test_process_ram_goes_on_without_the_right_to_attach(q35_6g_anonymous: Machi
 def test_pid_by_relative_chardev_and_unnamed_sockets() -> None:
     control = ["-chardev", "socket,id=c,path=mon.sock,server=on,wait=off", "-mon", "chardev=c,mode=control"]
     with qemu("-m", "32M", *control, qmp=False) as machine:
-        deadline = time.monotonic() + 20
-        while not (machine.folder / "mon.sock").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        machine.wait_for(machine.folder / "mon.sock")
         with attach_pid(machine.pid) as guest:
             assert guest.pid == machine.pid
         path = str(machine.folder / "mon.sock")
@@ -172,9 +170,7 @@ def test_pid_by_relative_chardev_and_unnamed_sockets() -> None:
 
 def test_pid_of_a_qemu_without_qmp() -> None:
     with qemu("-m", "32M", "-monitor", "unix:hmp.sock,server=on,wait=off", qmp=False) as machine:
-        deadline = time.monotonic() + 20
-        while not (machine.folder / "hmp.sock").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        machine.wait_for(machine.folder / "hmp.sock")
         with pytest.raises(TargetError, match="no QMP socket") as caught:
             attach_pid(machine.pid)
         assert "-qmp unix:" in caught.value.hint
@@ -197,6 +193,9 @@ def handed_over(folder: Path) -> Iterator[tuple[int, str]]:
             pass_fds=[fd],
         )
     try:
+        deadline = time.monotonic() + 30
+        while knock([path])[path].state != "free" and time.monotonic() < deadline:
+            pass
         yield process.pid, path
     finally:
         process.kill()
@@ -236,9 +235,7 @@ def test_guests_of_this_host(pc_6g_memfd: Machine, q35_6g_anonymous: Machine) ->
 
 def test_a_qemu_waiting_for_its_first_client_is_not_knocked_at() -> None:
     with qemu("-m", "32M", "-qmp", "unix:wait.sock,server=on,wait=on", qmp=False) as machine:
-        deadline = time.monotonic() + 20
-        while not (machine.folder / "wait.sock").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        machine.wait_for(machine.folder / "wait.sock")
         found = next(g for g in find_guests() if g.pid == machine.pid)
         assert [offer.state for offer in found.qmp] == ["waiting"] and not found.problem
         assert find_guests()

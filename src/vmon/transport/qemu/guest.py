@@ -2,7 +2,8 @@
 
 Reads the monitor (memory tree, host addresses of RAM) once at attach, then guest RAM directly; the guest is
 neither paused nor written to. A guest can lie in its RAM, not about where its RAM is. RAM that is hot-plugged
-after attach is seen after the next attach.
+after attach is seen after the next attach. When QEMU ends, a mapped file goes on giving the last bytes: `state()`
+is what tells that it is gone.
 """
 
 from __future__ import annotations
