@@ -109,7 +109,7 @@ def test_what_goes_on_in_the_background_does_not_disturb(default: LabGuest) -> N
 
 def test_a_killed_agent_comes_back(default: LabGuest) -> None:
     with pytest.raises(LabError, match="did not end within"):
-        default.run("kill -9 -1", timeout_s=1)
+        default.run("kill -9 -1", timeout_s=3)
     default.wait_ready()
     assert default.run("echo again").text == "again\n"
 
@@ -142,10 +142,10 @@ def test_an_idle_agent_makes_no_noise(default: LabGuest) -> None:
 
 def test_a_command_that_hangs_is_killed_with_its_children(default: LabGuest) -> None:
     with pytest.raises(LabError, match="did not end within"):
-        default.run("sleep 4321 & sleep 4321", timeout_s=0.7)
+        default.run("sleep 4321 & sleep 4321", timeout_s=3)
     assert default.run("ps | grep [s]leep.4321").text == ""
     with pytest.raises(LabError, match="did not end within"):
-        default.run("yes | head -c 2000000; sleep 4321", timeout_s=0.7)
+        default.run("yes | head -c 2000000; sleep 4321", timeout_s=3)
     assert default.run("echo well").text == "well\n"
 
 
@@ -176,7 +176,7 @@ def test_a_reboot(default: LabGuest) -> None:
     """The same agent comes back in a new kernel."""
     before = default.run("cat /proc/sys/kernel/random/boot_id").out
     with pytest.raises(LabError, match="did not end within"):
-        default.run("echo b >/proc/sysrq-trigger", timeout_s=1)
+        default.run("echo b >/proc/sysrq-trigger", timeout_s=3)
     default.wait_ready()
     assert default.run("cat /proc/sys/kernel/random/boot_id").out not in {before, b""}
     assert default.is_running()

@@ -13,12 +13,17 @@ from pathlib import Path
 
 import click
 
+from vmon.cli.lab_host import host
+
 KERNELS = "a series (5.10, 6.1, 6.12, 6.18, 7.2, 7.3) or the path of a vmlinuz"
 
 
 @click.group()
 def lab() -> None:
     """Guests to try vmon on: stock Debian kernels booted in QEMU."""
+
+
+lab.add_command(host)
 
 
 @lab.command()
@@ -57,7 +62,7 @@ def lab() -> None:
 @click.option(
     "--overlay",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder whose files are laid over the guest's root (busybox).",
+    help="A folder whose files are laid over the guest's root (with debian: its lab/ alone).",
 )
 @click.option("--allow-reboot", is_flag=True, help="A reset boots again instead of ending the guest.")
 def up(

@@ -26,6 +26,8 @@ from vmon.lab.matrix import DEFAULT
 from vmon.lab.progress import Progress
 from vmon.lab.qemu import BINARY, Accel
 
+VARIABLE = "VMON_LAB_ACCEL"
+"""Environment variable: what `auto` means, without a trial."""
 DEVICE = Path("/dev/kvm")
 SILENCE_S = 5.0
 """A kernel that boots writes more often than that, also where KVM itself runs in an emulated host."""
@@ -39,6 +41,8 @@ exec /bin/busybox poweroff -f
 
 def choose(wanted: Accel) -> Literal["kvm", "tcg"]:
     """The accelerator to use; LabError where `kvm` is asked for and this user may not open /dev/kvm."""
+    if wanted == "auto":
+        wanted = os.environ.get(VARIABLE, "auto")  # type: ignore[assignment]
     if wanted == "tcg":
         return "tcg"
     if wanted not in ("auto", "kvm"):

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from vmon.core.errors import LabError
@@ -29,7 +30,7 @@ FEATURES = "^orphan_file,^metadata_csum_seed"
 
 def make_scratch(path: Path) -> None:
     """A small sparse file with an empty ext4 on it."""
-    _make_ext4(path, SCRATCH_BYTES, None)
+    make_ext4(path, SCRATCH_BYTES, None)
 
 
 def debian_image() -> Path:
@@ -40,9 +41,9 @@ def debian_image() -> Path:
         image = folder / f"debian-{release}.img"
         if not image.is_file():
             with tempfile.TemporaryDirectory(prefix=".debian-", dir=folder) as temporary:
-                _debootstrap(release, Path(temporary) / "root")
+                debootstrap(release, Path(temporary) / "root", PACKAGES)
                 made = Path(temporary) / "image"
-                _make_ext4(made, ROOT_BYTES, Path(temporary) / "root")
+                make_ext4(made, ROOT_BYTES, Path(temporary) / "root")
                 made.rename(image)
         return image
 
@@ -54,7 +55,8 @@ def _release() -> str:
     raise LabError("debootstrap is not installed", hint="apt-get install debootstrap e2fsprogs")
 
 
-def _debootstrap(release: str, root: Path) -> None:
+def debootstrap(release: str, root: Path, packages: Iterable[str]) -> None:
+    """Make the root folder of a minimal Debian that a lab guest can run from; LabError where it can't be."""
     if os.geteuid() != 0:
         raise LabError("only root can make a Debian root file system", hint="use --rootfs busybox")
     source = choose_archives(read_sources()).main
@@ -66,7 +68,7 @@ def _debootstrap(release: str, root: Path) -> None:
             "--mount",
             "debootstrap",
             "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             *key,
             release,
             str(root),
@@ -90,7 +92,8 @@ def _debootstrap(release: str, root: Path) -> None:
     (root / "srv/www/index.html").write_text("<h1>vmon lab</h1>\n")
 
 
-def _make_ext4(path: Path, size_bytes: int, content: Path | None) -> None:
+def make_ext4(path: Path, size_bytes: int, content: Path | None) -> None:
+    """A sparse file with an ext4 on it, holding a copy of the content; nothing is mounted."""
     command = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
     if content is not None:
         command += ["-d", str(content)]

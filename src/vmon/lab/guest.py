@@ -70,6 +70,7 @@ class LabGuest:
         append: str = "",
         accel: Accel = "auto",
         overlay: Path | None = None,
+        root_image: Path | None = None,
         allow_reboot: bool = False,
         qemu_args: Sequence[str] = (),
         boot_timeout_s: float = BOOT_TIMEOUT_S,
@@ -77,7 +78,7 @@ class LabGuest:
         """Boot a guest and wait until it takes commands.
 
         `kernel` is a series of the matrix or the path of a vmlinuz, `overlay` a folder whose files are laid
-        over the guest's root. LabError where it does not come up, with the end of its console; UsageError
+        over the guest's root, `root_image` a disk to run from instead of the Debian one. LabError where it does not come up, with the end of its console; UsageError
         for a plan that makes no sense.
         """
         plan = Plan(
@@ -89,7 +90,7 @@ class LabGuest:
         with_kvm = choose_accel(accel) == "kvm"
         _claim(folder)
         try:
-            record = _start(plan, folder, found, with_kvm=with_kvm, overlay=overlay)
+            record = _start(plan, folder, found, with_kvm=with_kvm, overlay=overlay, root_image=root_image)
             guest = cls(folder, record)
             guest.wait_ready(boot_timeout_s)
         except BaseException as error:
@@ -235,13 +236,22 @@ def _claim(folder: Path) -> None:
         folder.mkdir(mode=0o700)
 
 
-def _start(plan: Plan, folder: Path, kernel: Kernel, *, with_kvm: bool, overlay: Path | None) -> state.Record:
+def _start(
+    plan: Plan,
+    folder: Path,
+    kernel: Kernel,
+    *,
+    with_kvm: bool,
+    overlay: Path | None,
+    root_image: Path | None,
+) -> state.Record:
     for end in ("in", "out"):
         os.mkfifo(folder / f"agent.{end}", 0o600)
     initrd = folder / "initrd"
     initrd.write_bytes(build_initramfs(kernel, overlay))
     ram_file = _make_ram_file(plan, folder) if plan.ram_backend == "file" else None
-    root_image = debian_image() if plan.rootfs == "debian" else None
+    if root_image is None and plan.rootfs == "debian":
+        root_image = debian_image()
     if plan.disk:
         make_scratch(folder / "scratch.img")
     cpu = plan.cpu or ("host" if with_kvm else kernel.series.tcg_cpu if kernel.series else "max")

@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmon.core.errors import LabError, UsageError
@@ -52,6 +52,9 @@ MODULES = (
 """What is kept of a kernel's modules, with what they depend on; the rest of them a lab guest never loads."""
 
 SPLIT = re.compile(r"linux-(?:binary|modules|base)-\d\S+")
+VMLINUZ = "vmlinuz"
+VMLINUX = "vmlinux"
+"""The same kernel unpacked, where something made it: an emulated CPU is slow at unpacking."""
 VMLINUZ_MAGIC = (0x202, b"HdrS")
 
 
@@ -120,8 +123,8 @@ def find_kernel(which: str, *, refresh: bool = False) -> Kernel:
 
 def from_file(path: Path) -> Kernel:
     """A kernel from a vmlinuz; its modules from the cache or this host's /lib/modules, if there."""
-    if (path.parent / "kernel.json").is_file() and path.name == "vmlinuz":
-        return _load(path.parent)
+    if (path.parent / "kernel.json").is_file() and path.name in (VMLINUZ, VMLINUX):
+        return replace(_load(path.parent), vmlinuz=path)
     release = read_release(path)
     series = find_series(".".join(re.split(r"[.\-+]", release)[:2]))
     modules = Path("/lib/modules") / release
@@ -145,10 +148,10 @@ def read_release(path: Path) -> str:
 
 def fetch(series: Series, *, refresh: bool = False) -> Kernel:
     """The newest kernel of a series from the cache or the mirror; LabError where Debian has none."""
-    folder = cache_folder() / "kernels" / series.name
+    folder = cache_folder() / "kernels" / series.key
     if not refresh and (folder / "kernel.json").is_file():
         return _load(folder)
-    with file_lock(folder.parent / f"{series.name}.lock", f"waiting for kernel {series.name}"):
+    with file_lock(folder.parent / f"{series.key}.lock", f"waiting for kernel {series.key}"):
         if refresh or not (folder / "kernel.json").is_file():
             _fetch_into(series, folder)
     return _load(folder)
@@ -157,7 +160,7 @@ def fetch(series: Series, *, refresh: bool = False) -> Kernel:
 def _fetch_into(series: Series, folder: Path) -> None:
     archives = choose_archives(read_sources())
     suite, package = _newest_of(series, archives)
-    with tempfile.TemporaryDirectory(prefix=f".{series.name}-", dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{series.key}-", dir=folder.parent) as temporary:
         debs = Path(temporary) / "debs"
         debs.mkdir()
         parts = [Package(name, package.version) for name in suite.depends(package) if SPLIT.fullmatch(name)]
@@ -189,7 +192,7 @@ def _newest_of(series: Series, archives: Archives) -> tuple[Suite, Package]:
         if package is not None:
             return suites[package.suite], package
     raise LabError(
-        f"no cloud kernel of series {series.name} in {', '.join(series.suites + series.fallback)}"
+        f"no {series.flavour} kernel of series {series.name} in {', '.join(series.suites + series.fallback)}"
         + "".join(f"; {trouble}" for trouble in troubles),
         hint="give --kernel another series, or the path of a vmlinuz",
     )
@@ -220,7 +223,7 @@ def _keep(unpacked: Path, ready: Path, series: Series, package: Package) -> None
         raise LabError(f"{package.name} {package.version} holds no vmlinuz")
     shutil.copyfile(images[0], ready / "vmlinuz")
     builtin = _builtin(unpacked)
-    chosen = _closure(_finder(unpacked.glob("*.ko*")), MODULES)
+    chosen = _closure(_finder(unpacked.glob("*.ko*")), MODULES + series.modules)
     for module in chosen:
         (ready / f"{module.name}.ko").write_bytes(_plain(module.path))
     (ready / "kernel.json").write_text(

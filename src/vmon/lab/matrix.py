@@ -23,11 +23,22 @@ class Series:
     """The -cpu of a guest under TCG: max, so that what the newest CPUs have (5-level paging) is met."""
     extra: bool = False
     """Nice to have: not part of what every guest test runs on."""
+    flavour: str = "cloud-amd64"
+    """How the names of Debian's packages end: cloud-amd64 is for guests, amd64 has every driver."""
+    modules: tuple[str, ...] = ()
+    """Modules kept beyond those that every guest has."""
 
     @property
     def package(self) -> re.Pattern[str]:
         """Matches the names of this series' image packages; debug symbols and unsigned twins left out."""
-        return re.compile(rf"linux-image-{re.escape(self.name)}(?:[.+-][^\s]*)?(?<!-unsigned)-cloud-amd64")
+        return re.compile(
+            rf"linux-image-{re.escape(self.name)}(?:[.+-]\S*)?(?<!-unsigned)(?<!-cloud)(?<!-rt)-{self.flavour}"
+        )
+
+    @property
+    def key(self) -> str:
+        """Its name in the cache; every flavour has one of its own."""
+        return self.name if self.flavour == "cloud-amd64" else f"{self.name}-{self.flavour}"
 
 
 DEFAULT = "6.1"
@@ -72,6 +83,16 @@ MATRIX: tuple[Series, ...] = (
         "what comes next: shows a moved layout before the users meet it",
         extra=True,
     ),
+)
+
+HOST = Series(
+    "6.1",
+    ("bookworm", "bookworm-security"),
+    (),
+    "not a guest: Debian 12's own kernel with its KVM, for the host that runs guests inside the emulator",
+    tcg_cpu="EPYC,+svm,-sse4a,-xsave,-cx16,-avx,-avx2,-fma,-f16c",
+    flavour="amd64",
+    modules=("kvm_amd", "9p", "9pnet_virtio"),
 )
 
 
