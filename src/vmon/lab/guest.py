@@ -78,8 +78,9 @@ class LabGuest:
         """Boot a guest and wait until it takes commands.
 
         `kernel` is a series of the matrix or the path of a vmlinuz, `overlay` a folder whose files are laid
-        over the guest's root, `root_image` a disk to run from instead of the Debian one. LabError where it does not come up, with the end of its console; UsageError
-        for a plan that makes no sense.
+        over the guest's root (with debian its lab/ alone), `root_image` a disk to run from instead of the
+        Debian one. LabError where it does not come up, with the end of its console; UsageError for a plan that
+        makes no sense.
         """
         plan = Plan(
             name, kernel, ram_bytes, cpus, cpu, machine, ram_backend, rootfs, disk, nic, append, allow_reboot,

@@ -9,6 +9,7 @@ from vmon.lab import accel
 @pytest.fixture(autouse=True)
 def host(tmp_path, monkeypatch):
     monkeypatch.setenv("VMON_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("VMON_LAB_ACCEL", raising=False)
     monkeypatch.setattr(accel, "why_not_openable", lambda: "")
     monkeypatch.setattr(accel, "trial_key", lambda: "boot 1")
 
