@@ -28,8 +28,6 @@ with vmon.attach(sys.argv[1]) as vm:
     took = time.perf_counter() - begin
     ms, cached = vm._identity.duration_ms, vm._identity.from_cache
     records = vm.snapshot().records()
-    if len(sys.argv) > 2:
-        everything = [(p.files(), p.sockets()) for p in vm.processes()]
     status = pathlib.Path("/proc/self/status").read_text()
 numbers = {name: int(kb) / 1024 for name, kb in re.findall(r"(VmHWM|RssAnon|RssFile|RssShmem):\\s+(\\d+) kB", status)}
 print(json.dumps({**numbers, "ms": took * 1e3, "identify_ms": ms, "processes": first, "from_cache": cached}))
@@ -72,7 +70,7 @@ def measure_large_guests(results: Results, guests: Guests, kernel: str, *, quick
         try:
             guest = guests.up(where.replace(" ", "-"), kernel, boot_timeout_s=300, **plan)
             measure_memory(results, guest, kernel, where, quick=quick)
-        except VmonError as error:
+        except Exception as error:
             results.add(f"peak RSS, {where}", "MB", kernel, [], TARGET_MB, f"failed: {error}"[:300])
         finally:
             guests.down(f"bench-{where.replace(' ', '-')}-{kernel}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.caches import own_profile_cache
 from bench.command import VMON, run
 from bench.guests import Guests
-from bench.series import Results, Series, measure_ms
+from bench.series import Results, Series, Spans, cpu_ns, measure_ms
 from vmon.core.errors import VmonError
 from vmon.lab.guest import LabGuest
 
@@ -28,9 +28,9 @@ class PeerFailed(Exception):
     """A peer did not do its job; the text is its last line."""
 
 
-def command_s(*command: str | Path) -> tuple[float, str]:
-    """Seconds of a command and what it wrote."""
-    begin = time.perf_counter()
+def command_s(*command: str | Path) -> tuple[float, float, str]:
+    """Seconds of a command, CPU seconds of it, and what it wrote."""
+    begin, cpu_begin = time.perf_counter(), cpu_ns()
     try:
         done = subprocess.run(
             [str(word) for word in command],
@@ -46,7 +46,7 @@ def command_s(*command: str | Path) -> tuple[float, str]:
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise PeerFailed(f"exit status {done.returncode}: {said[-1] if said else ''}")
-    return time.perf_counter() - begin, done.stdout
+    return time.perf_counter() - begin, (cpu_ns() - cpu_begin) / 1e9, done.stdout
 
 
 def measure_peers(results: Results, guests: Guests, kernel: str, *, quick: bool) -> None:
@@ -87,10 +87,10 @@ def _on_dump(results: Results, kernel: str, dump: Path, symbols: Path, *, quick:
     target = f"dump:{dump}"
     with own_profile_cache() as cache:
         values = measure_ms(lambda: run(VMON, "ps", target), rounds, before=cache.empty)
-        cold = results.add("vmon ps on a dump, cold", "s", kernel, [v / 1e3 for v in values])
+        cold = results.add("vmon ps on a dump, cold", "s", kernel, values.scaled(1e-3))
         values = measure_ms(lambda: run(VMON, "ps", target), rounds)
-        warm = results.add("vmon ps on a dump, warm", "s", kernel, [v / 1e3 for v in values])
-        _, listed = command_s(VMON, "ps", target, "-o", "csv")
+        warm = results.add("vmon ps on a dump, warm", "s", kernel, values.scaled(1e-3))
+        *_, listed = command_s(VMON, "ps", target, "-o", "csv")
         ours = {int(pid) for pid in re.findall(r"^\d+@\d+,(\d+),", listed, re.MULTILINE)}
 
     isf = symbols / "linux" / "guest.json"
@@ -107,6 +107,7 @@ def _on_dump(results: Results, kernel: str, dump: Path, symbols: Path, *, quick:
         return
     results.add("pakunoda / vmon cold", "x", kernel, [extract[0].median / cold.median])
     # Its own cache folder: the first run indexes the symbol file, later ones find it there.
+    (symbols / "cache").mkdir()
     vol = [BIN / "vol", "-q", "--offline", "--cache-path", symbols / "cache", "-s", symbols, "-f", dump]
     first = _peer(results, "volatility3 linux.pslist, first", kernel, 1, [*vol, "linux.pslist.PsList"])
     if first is None:
@@ -132,12 +133,13 @@ def _peer(
     results: Results, name: str, kernel: str, rounds: int, command: list[str | Path], note: str = ""
 ) -> tuple[Series, str] | None:
     """Run a peer; None where it failed, which is said."""
-    values: list[float] = []
+    values = Spans()
     output = ""
     try:
         for _ in range(rounds):
-            seconds, output = command_s(*command)
+            seconds, cpu_seconds, output = command_s(*command)
             values.append(seconds)
+            values.cpu.append(cpu_seconds)
     except PeerFailed as error:
         results.add(name, "s", kernel, values, note=f"failed: {error}"[:300])
         return None

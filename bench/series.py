@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +29,8 @@ class Series:
     values: list[float] = field(default_factory=list)
     target: float | None = None
     note: str = ""
+    cpu: float | None = None
+    """Median of the CPU time, of this process and of those that it waited for; in `unit`."""
 
     def share(self, part: float) -> float:
         """The value below which `part` of the values lie."""
@@ -63,6 +66,18 @@ class Series:
         }
 
 
+class Spans(list[float]):
+    """Wall-clock times, and the CPU times that went into them: what a busy host stretches, and what it does not."""
+
+    def __init__(self, values: Iterable[float] = (), cpu: Iterable[float] = ()) -> None:
+        super().__init__(values)
+        self.cpu = list(cpu)
+
+    def scaled(self, factor: float) -> Spans:
+        """The same in another unit."""
+        return Spans([value * factor for value in self], [value * factor for value in self.cpu])
+
+
 class Results:
     """All series of a run; each is said as soon as it is there."""
 
@@ -81,7 +96,8 @@ class Results:
         note: str = "",
     ) -> Series:
         """Keep a series. One without values says in its note why."""
-        series = Series(name, unit, kernel, list(values), target, note)
+        cpu = statistics.median(values.cpu) if isinstance(values, Spans) and values.cpu else None
+        series = Series(name, unit, kernel, list(values), target, note, cpu)
         self.series.append(series)
         self.say(_line(series))
         return series
@@ -112,6 +128,7 @@ class Results:
             "unit",
             "p10..p90",
             "best",
+            "cpu",
             "n",
             "target",
             "",
@@ -122,7 +139,7 @@ class Results:
         lines = []
         for row in rows:
             cells = [
-                cell.rjust(width) if at in (2, 5, 6, 7) else cell.ljust(width)
+                cell.rjust(width) if at in (2, 5, 6, 7, 8) else cell.ljust(width)
                 for at, (cell, width) in enumerate(zip(row, widths, strict=True))
             ]
             lines.append("  ".join(cells).rstrip())
@@ -130,22 +147,27 @@ class Results:
         return "\n".join([*lines, "", told])
 
 
-def measure_ms(
-    work: Callable[[], object], count: int, before: Callable[[], object] | None = None
-) -> list[float]:
+def cpu_ns() -> int:
+    """CPU time of this process and of its ended children; those count in steps of the host's clock."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time_ns() + int((children.ru_utime + children.ru_stime) * 1e9)
+
+
+def measure_ms(work: Callable[[], object], count: int, before: Callable[[], object] | None = None) -> Spans:
     """Milliseconds of each of `count` calls; `before` runs before each, off the clock. The first call is left out."""
     gc.collect()
-    values: list[float] = []
+    spans = Spans()
     for number in range(count + 1):
         if before is not None:
             before()
-        start = time.perf_counter_ns()
+        cpu_start, start = cpu_ns(), time.perf_counter_ns()
         kept = work()
-        took = time.perf_counter_ns() - start
+        took, cpu_took = time.perf_counter_ns() - start, cpu_ns() - cpu_start
         del kept
         if number:
-            values.append(took / 1e6)
-    return values
+            spans.append(took / 1e6)
+            spans.cpu.append(cpu_took / 1e6)
+    return spans
 
 
 def _number(value: float, unit: str) -> str:
@@ -154,7 +176,7 @@ def _number(value: float, unit: str) -> str:
 
 def _cells(series: Series) -> tuple[str, ...]:
     if not series.values:
-        return (series.name, series.kernel, "-", series.unit, "", "", "0", "", "", series.note)
+        return (series.name, series.kernel, "-", series.unit, "", "", "", "0", "", "", series.note)
     unit = series.unit
     return (
         series.name,
@@ -163,6 +185,7 @@ def _cells(series: Series) -> tuple[str, ...]:
         unit,
         f"{_number(series.share(0.1), unit)}..{_number(series.share(0.9), unit)}",
         _number(min(series.values), unit),
+        "" if series.cpu is None else _number(series.cpu, unit),
         str(len(series.values)),
         "" if series.target is None else f"< {series.target:g}",
         series.verdict,
@@ -172,7 +195,7 @@ def _cells(series: Series) -> tuple[str, ...]:
 
 def _line(series: Series) -> str:
     cells = _cells(series)
-    target = f" (target {cells[7]}: {cells[8]})" if cells[7] else ""
+    target = f" (target {cells[8]}: {cells[9]})" if cells[8] else ""
     note = f"  {series.note}" if series.note else ""
     return f"{series.kernel:>6}  {series.name:<34} {cells[2]} {series.unit}{target}{note}"
 
