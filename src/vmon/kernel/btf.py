@@ -44,6 +44,7 @@ EXTRA_WORDS: dict[int, tuple[int, int]] = {
     KIND_ENUM64: (0, 3),
 }
 LAST_KIND = KIND_ENUM64
+NAMED_KINDS = (KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_TYPEDEF)
 TRANSPARENT = {KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_TYPE_TAG}
 
 
@@ -73,6 +74,7 @@ class Btf:
         self._words = np.frombuffer(blob, dtype="<u4", count=type_size // 4, offset=head + type_at)
         self._strings = blob[head + text_at : head + text_at + text_size]
         self._starts = self._walk()
+        self._flat: dict[int, dict[str, Member]] = {}
 
     def __len__(self) -> int:
         """Number of types, void not counted."""
@@ -80,7 +82,7 @@ class Btf:
 
     def _walk(self) -> list[int]:
         """Word position of each type; index 0 (void) holds -1."""
-        words = self._words.tolist()
+        words = self._words.data
         fixed = [3] * 32
         each = [0] * 32
         for kind, (extra, per) in EXTRA_WORDS.items():
@@ -122,27 +124,23 @@ class Btf:
         return self._strings[at : end if end >= 0 else at].decode("latin-1")
 
     @cached_property
-    def _by_name(self) -> dict[int, list[int]]:
-        """Type ids of structures, unions, enumerations and typedefs by name offset."""
+    def _by_name(self) -> dict[bytes, list[int]]:
+        """Type ids of named structures, unions, enumerations and typedefs: one pass, after which no look-up searches."""
         starts = np.array(self._starts[1:], dtype=np.int64)
         kinds = (self._words[starts + 1] >> 24) & 0x1F
         names = self._words[starts]
-        wanted = np.isin(kinds, [KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_ENUM64, KIND_TYPEDEF]) & (
-            names != 0
-        )
-        table: dict[int, list[int]] = {}
-        for name, type_id in zip(names[wanted].tolist(), (np.flatnonzero(wanted) + 1).tolist(), strict=True):
+        wanted = np.isin(kinds, NAMED_KINDS) & (names != 0)
+        strings, find = self._strings, self._strings.find
+        table: dict[bytes, list[int]] = {}
+        for at, type_id in zip(names[wanted].tolist(), (np.flatnonzero(wanted) + 1).tolist(), strict=True):
+            name = strings[at : max(at, find(b"\0", at, at + MAX_NAME_BYTES))]
             table.setdefault(name, []).append(type_id)
         return table
 
     def find(self, name: str, *kinds: int) -> int | None:
         """Type id of the first named type of one of `kinds` (default: struct or union); None when absent."""
         accepted = kinds or (KIND_STRUCT, KIND_UNION)
-        needle = b"\0" + name.encode("latin-1") + b"\0"
-        at = self._strings.find(needle)
-        if at < 0:
-            return None
-        for type_id in self._by_name.get(at + 1, ()):
+        for type_id in self._by_name.get(name.encode("latin-1"), ()):
             if self.kind(type_id) in accepted:
                 return type_id
         return None
@@ -204,8 +202,15 @@ class Btf:
 
     def member(self, type_id: int, name: str) -> Member | None:
         """A member by name, looked for inside anonymous members too; None when absent."""
+        known = self._flat.get(type_id)
+        if known is None:
+            known = self._flat[type_id] = self._flatten(type_id)
+        return known.get(name)
+
+    def _flatten(self, type_id: int) -> dict[str, Member]:
+        """Every member by name, those of anonymous members too; of equal names the first counts."""
+        found: dict[str, Member] = {}
         seen: set[int] = set()
-        examined = 0
         stack = [(type_id, 0, 0)]
         while stack:
             outer, bits, depth = stack.pop()
@@ -214,18 +219,18 @@ class Btf:
             seen.add(outer)
             anonymous: list[Member] = []
             for member in self.members(outer):
-                if member.name == name:
-                    return Member(name, member.type_id, bits + member.bit_offset, member.bit_size)
-                if not member.name:
+                if member.name:
+                    placed = Member(member.name, member.type_id, bits + member.bit_offset, member.bit_size)
+                    found.setdefault(member.name, placed)
+                else:
                     anonymous.append(member)
-                examined += 1
-            if depth > MAX_DEPTH or examined > MAX_MEMBERS:
+            if depth > MAX_DEPTH or len(found) + len(seen) > MAX_MEMBERS:
                 raise BadStructure("BTF structures nest without end", field="btf_member")
             for member in reversed(anonymous):
                 inner = self.strip(member.type_id)
                 if self.kind(inner) in (KIND_STRUCT, KIND_UNION):
                     stack.append((inner, bits + member.bit_offset, depth + 1))
-        return None
+        return found
 
     def path(self, type_id: int, dotted: str) -> Member | None:
         """A member of a member, `a.b.c`; None when any step is absent. Offsets add up."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ SYMBOLS_PER_MARKER = 256
 MAX_TOKEN_PLACES = 64
 MAX_MARKER_RUNS = 64
 MAX_ATTEMPTS = 256
+MARKER_REACHES_BYTES = (1 << 20, 4 * MAX_SYMBOLS)
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 
 AddressRule = Literal["absolute-percpu", "base-relative", "place-relative"]
@@ -91,8 +92,7 @@ class Kallsyms:
         wanted = set(names)
         if not wanted:
             return {}
-        keys = {_key(len(name), ord(name[0]), ord(name[-1])) for name in wanted}
-        hits = np.flatnonzero(np.isin(self._keys(), np.array(sorted(keys), dtype=np.int64)))
+        hits = self._candidates(wanted)
         found: dict[str, int] = {}
         for index in hits.tolist():
             name = self.name(index)[1:]
@@ -106,28 +106,31 @@ class Kallsyms:
             text = self.name(index)
             yield text[:1], text[1:]
 
-    def _keys(self) -> NDArray[np.int64]:
-        """Length, first and last letter of every name, packed in one number."""
+    def _candidates(self, wanted: set[str]) -> NDArray[np.int64]:
+        """Indices of symbols whose first letter, last letter and length are those of a wanted name."""
         data = np.frombuffer(self.image, dtype=np.uint8)
         sizes = np.array([len(token) for token in self.tokens], dtype=np.int64)
-        firsts = np.array([token[0] if token else 0 for token in self.tokens], dtype=np.int64)
-        seconds = np.array([token[1] if len(token) > 1 else 0 for token in self.tokens], dtype=np.int64)
-        lasts = np.array([token[-1] if token else 0 for token in self.tokens], dtype=np.int64)
-        low = int(self.starts[0])
-        high = int(self.starts[-1] + self.lengths[-1])
-        # A running sum over all bytes gives each name's expanded length as one difference; the length bytes
-        # between names fall outside every difference.
-        running = np.zeros(high - low + 1, dtype=np.int32)
-        np.cumsum(sizes.astype(np.int32)[data[low:high]], out=running[1:])
-        begin = self.starts - low
-        expanded = (running[begin + self.lengths] - running[begin]).astype(np.int64)
+        firsts = np.array([token[0] if token else 0 for token in self.tokens], dtype=np.uint16)
+        seconds = np.array([token[1] if len(token) > 1 else 0 for token in self.tokens], dtype=np.uint16)
+        lasts = np.array([token[-1] if token else 0 for token in self.tokens], dtype=np.uint16)
         first_token = data[self.starts]
         second_token = data[np.minimum(self.starts + 1, len(data) - 1)]
         # The first letter of the expanded text is the symbol's type; the name starts with the second.
         first = np.where(sizes[first_token] > 1, seconds[first_token], firsts[second_token])
         last = lasts[data[self.starts + self.lengths - 1]]
-        keys: NDArray[np.int64] = _key(expanded - 1, first, last)
-        return keys
+        ends = np.zeros(1 << 16, dtype=bool)
+        ends[[ord(name[0]) << 8 | ord(name[-1]) for name in wanted]] = True
+        hits = np.flatnonzero(ends[first << 8 | last])
+        # Lengths of those that are left: one running sum over their tokens, laid end to end.
+        counts = self.lengths[hits]
+        stops = np.cumsum(counts)
+        places = np.repeat(self.starts[hits] - (stops - counts), counts) + np.arange(int(counts.sum()))
+        running = np.concatenate(([0], np.cumsum(sizes[data[places]])))
+        expanded = running[stops] - running[stops - counts] - 1
+        keys = expanded << 16 | first[hits].astype(np.int64) << 8 | last[hits]
+        known = [len(name) << 16 | ord(name[0]) << 8 | ord(name[-1]) for name in wanted]
+        fitting: NDArray[np.int64] = hits[np.isin(keys, known)]
+        return fitting
 
 
 def locate_kallsyms(image: bytes) -> Kallsyms:
@@ -200,12 +203,20 @@ def _read_tokens(image: bytes, start: int) -> TokenTable | None:
 
 def _marker_runs(image: bytes, end: int) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """Runs of u32 that start at 0 and rise by what 256 names can take, nearest to the token table first."""
-    begin = max(0, end - 4 * MAX_SYMBOLS) & ~3
-    words = np.frombuffer(image, dtype="<u4", count=((end & ~3) - begin) // 4, offset=begin)
+    # Between markers and token table lies at most seqs_of_names, three bytes a symbol: mostly under a MiB.
+    for reach in MARKER_REACHES_BYTES:
+        begin = max(0, end - reach) & ~3
+        words = np.frombuffer(image, dtype="<u4", count=((end & ~3) - begin) // 4, offset=begin)
+        yield from _rising_runs(words, begin)
+
+
+def _rising_runs(words: NDArray[np.uint32], begin: int) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     if words.size < 2:
         return
-    steps = words[1:].astype(np.int64) - words[:-1].astype(np.int64)
-    good = (steps >= SYMBOLS_PER_MARKER) & (steps <= SYMBOLS_PER_MARKER * 130)
+    # Unsigned differences wrap, so one comparison tells what is too small, too large, or falls.
+    steps = words[1:] - words[:-1]
+    steps -= np.uint32(SYMBOLS_PER_MARKER)
+    good = steps <= np.uint32(SYMBOLS_PER_MARKER * 129)
     edges = np.flatnonzero(np.diff(np.concatenate(([0], good.view(np.int8), [0]))))
     runs = edges.reshape(-1, 2)
     runs = runs[(runs[:, 1] - runs[:, 0]) >= 16]
@@ -299,10 +310,6 @@ def _rule(image: bytes, at: int, count: int) -> AddressRule:
 
 def _is_text_address(value: int) -> bool:
     return value >= 0xFFFF_FFFF_8000_0000 and value & 0xFFF == 0
-
-
-def _key(length: Any, first: Any, last: Any) -> Any:
-    return (length << 16) | (first << 8) | last
 
 
 def _align(value: int, size: int) -> int:
