@@ -20,7 +20,9 @@ def guests(output: str, watch_s: float | None) -> None:
     def once() -> None:
         records = find_guests()
         if not records and output == "table":
-            click.echo("no QEMU guest runs on this host, or this user may not see it; `vmon lab up NAME` boots one")
+            click.echo(
+                "no QEMU guest runs on this host, or this user may not see it; `vmon lab up NAME` boots one"
+            )
         else:
             write_records(records, output, HEADER, row)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePosixPath
 
 import click
 
@@ -10,6 +11,8 @@ from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import cell, human_size, repeat, watch_option
 from vmon.cli.ps import command
 from vmon.core.records import ProcessRecord
+
+MAX_COMMAND = 100
 
 
 @click.command()
@@ -54,7 +57,19 @@ def draw(records: list[ProcessRecord]) -> list[str]:
 
 
 def label(record: ProcessRecord) -> str:
-    """One process in a line."""
-    size = f"  {human_size(record.resident_size)}" if record.resident_size is not None else ""
-    threads = f"  {record.threads} threads" if record.threads > 1 else ""
-    return f"{record.pid} {cell(command(record))}  uid {record.uid}{size}{threads}"
+    """One process in a line: name, command, executable where the command does not say it, user, memory."""
+    words = cell(command(record))
+    parts = [f"{record.pid} {words if len(words) <= MAX_COMMAND else words[:MAX_COMMAND] + '…'}"]
+    first = record.cmdline[0] if record.cmdline else ""
+    if first and PurePosixPath(first).name[:15] != record.name:
+        parts.append(f"name {cell(record.name)}")
+    if record.exe is not None and (record.exe_deleted or first != record.exe):
+        parts.append(f"exe {cell(record.exe)}{' (deleted)' if record.exe_deleted else ''}")
+    parts.append(f"uid {record.uid}")
+    if record.resident_size is not None:
+        parts.append(human_size(record.resident_size) or "")
+    if record.threads > 1:
+        parts.append(f"{record.threads} threads")
+    if record.container_id:
+        parts.append(f"container {cell(record.container_id[:12])}")
+    return "  ".join(parts)

@@ -1,0 +1,87 @@
+"""The README's own session, line by line, in the order a newcomer would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+VMON = Path(sys.executable).with_name("vmon")
+pytestmark = pytest.mark.xdist_group("readme")
+
+
+def session_lines() -> list[str]:
+    """Commands of the session block, comments and what follows a pipe cut off."""
+    readme = (TOP / "README.md").read_text()
+    lines = re.findall(r"^    \$ (.+)$", readme, re.M)
+    return [line.split("  #")[0].split(" | ")[0].strip() for line in lines]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    folder = Path(f"/tmp/vmon-e{os.getpid()}")
+    environment = {**os.environ, "VMON_RUN_DIR": str(folder)}
+    yield environment
+    subprocess.run([VMON, "lab", "down", "--all"], env=environment, check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
+    lines = session_lines()
+    assert len(lines) >= 12
+    printed = {}
+    for line in lines:
+        words = shlex.split(line)
+        assert words[0] == ".venv/bin/vmon", line
+        # The pid in the README is an example: the web server's is another one each time.
+        words = [httpd_pid(run_folder) if word == "113" else word for word in words[1:]]
+        done = subprocess.run(
+            [VMON, *words], env=run_folder, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        assert done.stdout.strip(), line
+        printed[line] = done.stdout
+    assert any("httpd" in text for line, text in printed.items() if " ps " in line)
+    assert any("TARGET" in text and "web1" in text for text in printed.values())
+    assert (tmp_path / "web1.elf").stat().st_size > 500 << 20
+    for line, text in printed.items():
+        if "-o jsonl" in line:
+            assert all("exe" in json.loads(item) for item in text.splitlines())
+
+
+def httpd_pid(environment: dict[str, str]) -> str:
+    done = subprocess.run([VMON, "ps", "web1", "-o", "json"], env=environment, capture_output=True, check=True)
+    return str(next(record["pid"] for record in json.loads(done.stdout) if record["name"] == "httpd"))
+
+
+def test_python_session(run_folder: dict[str, str]) -> None:
+    readme = (TOP / "README.md").read_text()
+    block = re.search(r"^    import vmon\n.+?(?=\n\n[^ \n])", readme, re.M | re.S)
+    assert block is not None
+    program = "\n".join(line[4:] for line in block.group().split("\n"))
+    subprocess.run([VMON, "lab", "up", "web1"], env=run_folder, check=True, capture_output=True)
+    program = program.replace("113", httpd_pid(run_folder))
+    done = subprocess.run([sys.executable, "-c", program], env=run_folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "/bin/busybox" in done.stdout
+    assert "local_port=80" in done.stdout
+
+
+def test_demo(run_folder: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, TOP / "examples" / "demo.py"], env=run_folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for promised in ("ok  cr3", "httpd -p 80", "syslogd", "nc -l -p 4444", "it is on tcp", "Try next:"):
+        assert promised in done.stdout, promised
+    listed = subprocess.run([VMON, "lab", "list"], env=run_folder, capture_output=True, text=True, check=True)
+    assert "demo-" not in listed.stdout
