@@ -17,17 +17,23 @@ from vmon.lab.guest import LabGuest
 
 INSIDE = Path(__file__).parent / "inside"
 KERNELS = matrix.names()
+OVERLAY_VARIABLE = "VMON_TEST_OVERLAY"
 
 
-@pytest.fixture(scope="session")
-def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder laid over the guests' root: the oracle and the workload, built for any kernel."""
-    folder = tmp_path_factory.mktemp("overlay")
-    (folder / "lab").mkdir()
+def build_overlay(folder: Path) -> Path:
+    """Make a folder to lay over the guests' root: the oracle and the workload, built for any kernel."""
+    (folder / "lab").mkdir(parents=True)
     for name in ("oracle", "workload"):
         command = ["gcc", "-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
         subprocess.run([*command, "-o", folder / "lab" / name, INSIDE / f"{name}.c"], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The overlay, built for this run or, where there is no compiler, before it."""
+    given = os.environ.get(OVERLAY_VARIABLE)
+    return Path(given) if given else build_overlay(tmp_path_factory.mktemp("overlay"))
 
 
 class Guests:

@@ -34,6 +34,8 @@ DEBIAN = (
     "seabios",
 )
 TESTS = ("hypothesis>=6.115", "pytest>=8.3", "pytest-xdist>=3.6")
+LIMITS = ("numpy<2.4",)
+"""Later ones are built for CPUs with cmpxchg16b, which the emulated one must lack (matrix.HOST)."""
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
 PACKAGES = "opt/vmon-packages"
 """Where the Python packages are in the host."""
@@ -49,7 +51,7 @@ def requirements() -> list[str]:
         own = importlib.metadata.requires("vmon") or []
     except importlib.metadata.PackageNotFoundError as error:
         raise LabError("vmon is not installed here as a package", hint="./dev setup installs it") from error
-    return sorted(line for line in own if "extra ==" not in line) + list(TESTS)
+    return sorted(line for line in own if "extra ==" not in line) + [*TESTS, *LIMITS]
 
 
 def image_path() -> Path:

@@ -1,0 +1,86 @@
+"""Runs the guest tests against guests under KVM: this machine's where it works, else a stock one in the emulator.
+
+    python -m tests.guest.kvm [--all] [ARGUMENTS OF PYTEST]
+
+Without --all, the part marked `smoke`. The exit status is pytest's; the emulated host is ended whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from tests.guest.conftest import OVERLAY_VARIABLE, build_overlay
+from vmon.core.errors import VmonError
+from vmon.lab import accel, matrix
+from vmon.lab.host.machine import NAME, RUN_IN_HOST, KvmHost
+from vmon.lab.kernels import find_kernel
+
+CHECKOUT = Path(__file__).parents[2]
+WORKERS = 2
+
+
+def main(arguments: list[str]) -> int:
+    everything = "--all" in arguments
+    rest = [word for word in arguments if word != "--all"]
+    pytest = ["-n", str(WORKERS), "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    pytest += [] if everything else ["-m", "smoke"]
+    pytest += rest if any(word.startswith("tests/") for word in rest) else [*rest, "tests/guest"]
+    # Kernels come from the mirror now: the emulated host has no network.
+    for series in matrix.names(extra=everything):
+        find_kernel(series)
+    if accel.choose("auto") == "kvm":
+        say("the guests run under this machine's KVM")
+        environment = {**os.environ, accel.VARIABLE: "kvm"}
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", *pytest], cwd=CHECKOUT, env=environment, check=False
+        ).returncode
+    return run_in_emulated_host(pytest)
+
+
+def run_in_emulated_host(pytest: list[str]) -> int:
+    say("the guests run under a stock KVM in an emulated host, some ten times slower than on hardware")
+    # A host of its own: one that is up already belongs to somebody who works with it.
+    run_folder = tempfile.mkdtemp(prefix="vmon-kvm-")
+    os.environ["VMON_RUN_DIR"] = run_folder
+    start = time.monotonic()
+    try:
+        with KvmHost.up() as host:
+            say(f"{NAME} is up after {time.monotonic() - start:.0f} s")
+            build_overlay(host.guest.folder / "overlay")
+            environment = f"{OVERLAY_VARIABLE}={RUN_IN_HOST}/overlay"
+            status = host.run(f"{environment} python3 -m pytest {shlex.join(pytest)}")
+            if status:
+                host.run("dmesg -l emerg,alert,crit,err | tail -20")
+    finally:
+        shutil.rmtree(run_folder, ignore_errors=True)
+    say(f"all of it took {time.monotonic() - start:.0f} s")
+    return status
+
+
+def say(what: str) -> None:
+    print(f"kvm: {what}", file=sys.stderr, flush=True)
+
+
+def end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except VmonError as error:
+        say(error.message + (f" ({error.hint})" if error.hint else ""))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
