@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vmon.core.errors import BadStructure
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import FieldLayout, StructLayout
 
 CLUSTER_GAP_BYTES = 256
+NUMBER_SIZES = (1, 2, 4, 8)
 
 Column = NDArray[np.uint64]
 
@@ -23,18 +25,31 @@ Column = NDArray[np.uint64]
 class Columns:
     """The fields of n structures: `columns["pid"]` is an array of n numbers, `raw("comm")` n rows of bytes."""
 
-    def __init__(self, count: int, parts: dict[str, tuple[NDArray[np.uint8], int, FieldLayout]]) -> None:
+    def __init__(
+        self, count: int, parts: dict[str, tuple[NDArray[np.uint8], int, FieldLayout]], struct: str = ""
+    ) -> None:
         self.count = count
         self._parts = parts
+        self._struct = struct
+
+    def _part(self, field: str, sizes: tuple[int, ...] = ()) -> tuple[NDArray[np.uint8], int, FieldLayout]:
+        """Where a field was read to. BadStructure when this kernel lacks it or it has none of `sizes`."""
+        try:
+            part = self._parts[field]
+        except KeyError:
+            raise BadStructure("this kernel has no such field", field=f"{self._struct}.{field}") from None
+        if sizes and part[2].size not in sizes:
+            raise BadStructure(
+                f"a field of {part[2].size} bytes", field=f"{self._struct}.{field}", address=part[2].offset
+            )
+        return part
 
     def __contains__(self, field: str) -> bool:
         return field in self._parts
 
     def __getitem__(self, field: str) -> Column:
         """Unsigned values, widened to 64 bits."""
-        rows, at, layout = self._parts[field]
-        if layout.size not in (1, 2, 4, 8):
-            raise TypeError(f"{field} is {layout.size} bytes: use raw()")
+        rows, at, layout = self._part(field, NUMBER_SIZES)
         values = np.ascontiguousarray(rows[:, at : at + layout.size]).view(f"<u{layout.size}").reshape(-1)
         wide = values.astype(np.uint64)
         if layout.bits:
@@ -43,23 +58,30 @@ class Columns:
 
     def signed(self, field: str) -> NDArray[np.int64]:
         """Signed values, widened to 64 bits."""
-        rows, at, layout = self._parts[field]
+        rows, at, layout = self._part(field, NUMBER_SIZES)
         values = np.ascontiguousarray(rows[:, at : at + layout.size]).view(f"<i{layout.size}").reshape(-1)
         return values.astype(np.int64)
 
-    def raw(self, field: str) -> NDArray[np.uint8]:
-        """The bytes of a field, n rows."""
-        rows, at, layout = self._parts[field]
+    def raw(self, field: str, size_bytes: int | None = None) -> NDArray[np.uint8]:
+        """The bytes of a field, n rows; BadStructure when it is not of the size that the caller needs."""
+        rows, at, layout = self._part(field, () if size_bytes is None else (size_bytes,))
         return rows[:, at : at + layout.size]
 
-    def words(self, field: str, width: int = 8) -> NDArray[np.uint64]:
-        """An array field as n rows of numbers of `width` bytes."""
+    def words(self, field: str, count: int, width: int = 8) -> NDArray[np.uint64]:
+        """An array field as n rows of `count` numbers of `width` bytes; what the array has beyond them is left out."""
+        layout = self._part(field)[2]
+        if layout.size < count * width or layout.size % width:
+            raise BadStructure(
+                f"an array of {layout.size} bytes for {count} numbers of {width}",
+                field=f"{self._struct}.{field}",
+                address=layout.offset,
+            )
         data = np.ascontiguousarray(self.raw(field)).view(f"<u{width}")
-        return data.astype(np.uint64)
+        return data[:, :count].astype(np.uint64)
 
     def address(self, gvas: Column, field: str) -> Column:
         """Address of a field in each of the structures at `gvas`."""
-        return gvas + np.uint64(self._parts[field][2].offset)
+        return gvas + np.uint64(self._part(field)[2].offset)
 
 
 class StructReader:
@@ -88,11 +110,13 @@ class StructReader:
             rows = memory.gather(gvas + np.uint64(low), high - low)
             for name, field in names:
                 parts[name] = (rows, field.offset - low, field)
-        return Columns(len(gvas), parts)
+        return Columns(len(gvas), parts, self.layout.name)
 
 
 def text_rows(rows: NDArray[np.uint8]) -> list[bytes]:
     """Rows of NUL-padded text as byte strings, cut at the first NUL."""
     width = rows.shape[1]
+    if not width:
+        return [b""] * len(rows)
     data = np.ascontiguousarray(rows).tobytes()
     return [data[at : at + width].split(b"\0", 1)[0] for at in range(0, len(data), width)]

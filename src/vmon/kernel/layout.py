@@ -9,6 +9,11 @@ from vmon.core.errors import BadStructure
 from vmon.kernel.btf import KIND_ARRAY, KIND_ENUM, KIND_ENUM64, Btf, Member
 from vmon.kernel.profile import FieldLayout, StructLayout, Wants
 
+# Readers allocate by these sizes. The largest structure that vmon reads is task_struct with 10 KiB, the largest
+# field mm_struct.rss_stat with 160 bytes.
+MAX_STRUCT_BYTES = 256 << 10
+MAX_FIELD_BYTES = 4096
+
 
 def resolve_structs(btf: Btf, wants: Wants) -> tuple[dict[str, StructLayout], list[str]]:
     """Layouts of what exists, and the names of what does not."""
@@ -55,6 +60,10 @@ def _field(btf: Btf, struct: str, struct_size: int, name: str, spelling: str, me
         # The word that holds a bit-field, as the compiler aligns it.
         bit += 8 * (offset % max(size, 1))
         offset -= offset % max(size, 1)
+    if struct_size > MAX_STRUCT_BYTES or size > MAX_FIELD_BYTES:
+        raise BadStructure(
+            f"a field of {size} bytes in {struct_size}", field=f"{struct}.{name}", address=offset
+        )
     if offset + size > struct_size:
         raise BadStructure("a field reaches beyond its structure", field=f"{struct}.{name}", address=offset)
     count = btf.array(type_id)[1] if btf.kind(type_id) == KIND_ARRAY else 0

@@ -135,18 +135,18 @@ def _addresses(columns: Columns, row: int, family: int) -> tuple[Endpoint, Endpo
     """Local and remote address and port of an internet socket; nothing for others."""
     if family == AF_INET:
         local: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
-            columns.raw(COMMON + "skc_rcv_saddr")[row].tobytes()
+            columns.raw(COMMON + "skc_rcv_saddr", 4)[row].tobytes()
         )
         remote: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
-            columns.raw(COMMON + "skc_daddr")[row].tobytes()
+            columns.raw(COMMON + "skc_daddr", 4)[row].tobytes()
         )
     elif family == AF_INET6:
-        local = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_rcv_saddr")[row].tobytes())
-        remote = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_daddr")[row].tobytes())
+        local = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_rcv_saddr", 16)[row].tobytes())
+        remote = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_daddr", 16)[row].tobytes())
     else:
         return ("", None), ("", None)
-    local_port = int.from_bytes(columns.raw(COMMON + "skc_num")[row].tobytes(), "little")
-    remote_port = int.from_bytes(columns.raw(COMMON + "skc_dport")[row].tobytes(), "big")
+    local_port = int.from_bytes(columns.raw(COMMON + "skc_num", 2)[row].tobytes(), "little")
+    remote_port = int.from_bytes(columns.raw(COMMON + "skc_dport", 2)[row].tobytes(), "big")
     return (str(local), local_port), (str(remote), remote_port)
 
 
