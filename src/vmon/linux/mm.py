@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vmon.arch.x86_64.paging import NOT_MAPPED, translate_many
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
+from vmon.core.errors import PhysReadError
 from vmon.kernel.columns import Column, Columns
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
@@ -47,7 +48,7 @@ def read_rss_pages(kernel: Kernel, mms: Column) -> NDArray[np.int64]:
     """Pages by kind, n rows of (file, anonymous, swapped, shared). Per-CPU parts are summed, so it is exact."""
     layout = kernel.profile["mm_struct"]
     if "rss_stat.count" in layout:
-        return kernel.read("mm_struct", "rss_stat.count", mms).words("rss_stat.count").astype(np.int64)
+        return kernel.read("mm_struct", "rss_stat.count", mms).words("rss_stat.count", 4).astype(np.int64)
     counter = kernel.profile["percpu_counter"]
     base = layout.offset("rss_stat")
     places = mms[:, None] + np.uint64(base) + np.arange(4, dtype=np.uint64) * np.uint64(counter.size)
@@ -73,7 +74,7 @@ def read_user_ranges(
 ) -> list[bytes | None]:
     """User memory of many processes at once: `sizes[i]` bytes at `starts[i]` of the tables at `pgds[i]`.
 
-    None where any page of it is not present. Every page of every range is translated in one pass.
+    None where any page of it is not present or is no RAM. Every page of every range is translated in one pass.
     """
     bases = kernel.memory.bases
     phys = kernel.memory.phys
@@ -102,7 +103,10 @@ def read_user_ranges(
                 break
             inside = at % PAGE_SIZE_BYTES
             size = min(left, PAGE_SIZE_BYTES - inside)
-            pieces.append(read(Gpa(frame + inside), size))
+            try:
+                pieces.append(read(Gpa(frame + inside), size))
+            except PhysReadError:
+                break
             at += size
             left -= size
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from vmon.core.errors import BadStructure
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel, distinct
@@ -58,17 +57,20 @@ def read_user_namespaces(kernel: Kernel, user_namespaces: Column) -> list[int | 
 
 
 def read_pid_namespaces(kernel: Kernel, pids: Column) -> tuple[list[int | None], list[list[int]]]:
-    """For each struct pid: inode number of its innermost namespace, and its number in every one, outermost first."""
+    """For each struct pid: inode number of its innermost namespace, and its number in every one, outermost first.
+
+    None and [] for a null pointer and for a pid of an impossible level.
+    """
     levels = kernel.read("pid", "level", pids)["level"]
     stride = kernel.profile["upid"].size
     base = kernel.offset("pid", "numbers")
-    deepest = int(levels.max(initial=0))
-    if deepest > MAX_PID_LEVEL:
-        raise BadStructure(f"a pid of level {deepest}", field="pid.level", address=int(pids[levels.argmax()]))
+    # A pid freed under us, or a lie, says nothing of the other processes.
+    sane = (pids != 0) & (levels <= MAX_PID_LEVEL)
+    deepest = int(levels[sane].max(initial=0))
     numbers: list[list[int]] = [[] for _ in range(len(pids))]
     innermost = np.zeros(len(pids), dtype=np.uint64)
     for level in range(deepest + 1):
-        rows = np.flatnonzero((levels >= level) & (pids != 0))
+        rows = np.flatnonzero((levels >= level) & sane)
         entries = kernel.read("upid", "nr ns", pids[rows] + np.uint64(base + level * stride))
         innermost[rows] = entries["ns"]
         for row, number in zip(rows.tolist(), entries["nr"].tolist(), strict=True):

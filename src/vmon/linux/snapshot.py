@@ -38,6 +38,8 @@ CRED_NUMBERS = [
 NS_PER_SECOND = 1_000_000_000
 DEFAULT_NICE_PRIO = 120
 PFA_NO_NEW_PRIVS = 1
+THREADS_SLACK = 64
+MAX_U64 = (1 << 64) - 1
 
 
 class Snapshot:
@@ -163,21 +165,33 @@ class Snapshot:
 
     def _unsynced_rss_pages(self) -> NDArray[np.int64]:
         """Pages by kind that each process's threads hold back from mm->rss_stat: up to 6.1 (SPLIT_RSS_COUNTING)."""
-        held = self._columns.words("rss_stat.count", 4).astype(np.uint32).view(np.int32).astype(np.int64)
+        held = self._columns.words("rss_stat.count", 4, 4).astype(np.uint32).view(np.int32).astype(np.int64)
         for row, others in self._other_threads.items():
-            more = self.kernel.read("task_struct", "rss_stat.count", others).words("rss_stat.count", 4)
+            more = self.kernel.read("task_struct", "rss_stat.count", others).words("rss_stat.count", 4, 4)
             held[row] += more.astype(np.uint32).view(np.int32).sum(axis=0)
         return held
 
     @cached_property
     def _other_threads(self) -> dict[int, Column]:
-        """Threads beside the main one, by row, of the processes that have several."""
+        """Threads beside the main one, by row, of the processes that have several.
+
+        All lists together are bounded, those that claim least first: many long lies must not take minutes.
+        """
         found: dict[int, Column] = {}
-        for row in np.flatnonzero(self._signal["nr_threads"] > 1).tolist():
+        claimed = self._signal["nr_threads"].astype(np.int64)
+        rows = np.flatnonzero(claimed > 1)
+        left = task.MAX_TASKS
+        for row in rows[np.argsort(claimed[rows], kind="stable")].tolist():
+            # Threads may start while the list is walked.
+            limit = 2 * int(claimed[row]) + THREADS_SLACK
+            if limit > left:
+                break
             try:
-                others = task.find_threads(self.kernel, Gva(int(self._columns["signal"][row])))
+                others = task.find_threads(self.kernel, Gva(int(self._columns["signal"][row])), limit)
             except GuestDataError:
+                left -= limit
                 continue
+            left -= others.size
             found[row] = others[others != self.tasks[row]]
         return found
 
@@ -262,9 +276,9 @@ class Snapshot:
     def groups_of_session(self) -> tuple[list[int], list[int]]:
         """Process group and session of each process."""
         kinds = self.kernel.profile.enums.get("pid_type", {})
-        pointers = self._signal.words("pids")
-        group = pointers[:, kinds.get("PIDTYPE_PGID", 2)]
-        session = pointers[:, kinds.get("PIDTYPE_SID", 3)]
+        group_at, session_at = kinds.get("PIDTYPE_PGID", 2), kinds.get("PIDTYPE_SID", 3)
+        pointers = self._signal.words("pids", max(group_at, session_at) + 1)
+        group, session = pointers[:, group_at], pointers[:, session_at]
         return (
             namespace.read_pid_numbers(self.kernel, group),
             namespace.read_pid_numbers(self.kernel, session),
@@ -425,7 +439,7 @@ class Snapshot:
                     start=starts[number],
                     end=ends[number],
                     permissions=vma.permissions(flags[number]),
-                    offset=offsets[number] * PAGE_SIZE_BYTES if with_file[number] else 0,
+                    offset=offsets[number] * PAGE_SIZE_BYTES & MAX_U64 if with_file[number] else 0,
                     device=inode.device if inode else 0,
                     inode=inode.number if inode else 0,
                     path=guest_text(text),

@@ -105,7 +105,10 @@ def _cpus_online(kernel: Kernel) -> int:
 
 
 def _memory_total(kernel: Kernel) -> int:
-    return kernel.memory.u64(kernel.symbol("_totalram_pages")) * PAGE_SIZE_BYTES
+    pages = kernel.memory.u64(kernel.symbol("_totalram_pages"))
+    if pages >= 1 << 52:
+        raise BadStructure(f"{pages} pages of RAM", field="_totalram_pages")
+    return pages * PAGE_SIZE_BYTES
 
 
 def _modules_count(kernel: Kernel) -> int:

@@ -56,12 +56,21 @@ NEXT = struct.Struct("<Q")
 
 
 def walk_list(kernel: Kernel, head: Gva, what: str, limit: int = MAX_TASKS) -> list[int]:
-    """Addresses of the list_heads of a circular list, the head left out. BadStructure beyond `limit`."""
+    """Addresses of the list_heads of a circular list, the head left out.
+
+    BadStructure beyond `limit`, and soon where the list runs into itself: each entry is compared with the one at the
+    last power of two (Brent's way to find a cycle).
+    """
     read = kernel.memory.read
     found: list[int] = []
     at: int = NEXT.unpack(read(head, 8))[0]
+    mark, next_mark = 0, 8
     while at != head:
+        if at == mark:
+            raise BadStructure("a list that runs into itself", field=what, address=at)
         found.append(at)
+        if len(found) == next_mark:
+            mark, next_mark = at, 2 * next_mark
         if len(found) > limit:
             raise BadStructure(f"a list of more than {limit:,} entries", field=what, address=head)
         at = int.from_bytes(read(Gva(at), 8), "little")
@@ -99,14 +108,14 @@ def read_identity(kernel: Kernel, tasks: Column) -> NDArray[np.uint64]:
     return np.stack([columns["pid"], columns["start_boottime"]], axis=1)
 
 
-def find_threads(kernel: Kernel, signal: Gva) -> Column:
+def find_threads(kernel: Kernel, signal: Gva, limit: int = MAX_TASKS) -> Column:
     """Addresses of all tasks of one thread group, the leader included.
 
     thread_group was removed in 6.7 (8e1f385104ac); signal->thread_head is in every kernel since 3.14.
     """
     offset = kernel.offset("task_struct", "thread_node")
     head = Gva(signal + kernel.offset("signal_struct", "thread_head"))
-    nodes = walk_list(kernel, head, "signal_struct.thread_head")
+    nodes = walk_list(kernel, head, "signal_struct.thread_head", limit)
     return np.array(nodes, dtype=np.uint64) - np.uint64(offset)
 
 

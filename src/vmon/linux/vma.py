@@ -57,8 +57,13 @@ def _from_list(kernel: Kernel, mm: Gva) -> list[int]:
     next_offset = kernel.offset("vm_area_struct", "vm_next")
     found: list[int] = []
     at = u64(Gva(mm + kernel.offset("mm_struct", "mmap")))
+    mark, next_mark = 0, 8
     while at:
+        if at == mark:
+            raise BadStructure("a list that runs into itself", field="vm_area_struct.vm_next", address=at)
         found.append(at)
+        if len(found) == next_mark:
+            mark, next_mark = at, 2 * next_mark
         if len(found) > MAX_VMAS:
             raise BadStructure(f"more than {MAX_VMAS:,} areas", field="mm_struct.mmap", address=mm)
         at = u64(Gva(at + next_offset))
@@ -69,18 +74,24 @@ def _from_maple(kernel: Kernel, mm: Gva) -> list[int]:
     root = kernel.memory.u64(Gva(mm + kernel.offset("mm_struct", "mm_mt.ma_root")))
     found: list[int] = []
     if root & 3 == 2 and root > PAGE_SIZE_BYTES:
-        _descend(kernel, root, 0, (1 << 64) - 1, found, 0)
+        _descend(kernel, root, 0, (1 << 64) - 1, found, set(), 0)
     elif root and not root & 3:
         found.append(root)
     return found
 
 
-def _descend(kernel: Kernel, entry: int, low: int, high: int, found: list[int], depth: int) -> None:
+def _descend(
+    kernel: Kernel, entry: int, low: int, high: int, found: list[int], seen: set[int], depth: int
+) -> None:
     """Collect the entries of one encoded node that lie in [low, high], left to right."""
-    if depth > MAX_DEPTH or len(found) > MAX_VMAS:
+    if depth > MAX_DEPTH or len(found) + len(seen) > MAX_VMAS:
         raise BadStructure("a maple tree too deep or too large", field="maple_node", address=entry)
     kind = (entry >> 3) & 0xF
     node = Gva(entry & ~MAPLE_NODE_MASK)
+    if node in seen:
+        # Thirty nodes that hold each other would be walked a billion times.
+        raise BadStructure("a maple tree that runs into itself", field="maple_node", address=node)
+    seen.add(node)
     if kind not in (MAPLE_LEAF_64, MAPLE_RANGE_64, MAPLE_ARANGE_64):
         raise BadStructure(f"a maple node of type {kind}", field="maple_node", address=node)
     layout = kernel.profile["maple_arange_64" if kind == MAPLE_ARANGE_64 else "maple_range_64"]
@@ -93,7 +104,7 @@ def _descend(kernel: Kernel, entry: int, low: int, high: int, found: list[int], 
         if pivot == 0 and index:
             pivot = high
         if slot > PAGE_SIZE_BYTES and kind != MAPLE_LEAF_64:
-            _descend(kernel, slot, low, pivot, found, depth + 1)
+            _descend(kernel, slot, low, pivot, found, seen, depth + 1)
         elif slot > PAGE_SIZE_BYTES and not slot & 3:
             found.append(slot)
         if pivot >= high:
