@@ -220,6 +220,9 @@ class CModel:
             type_id = self.btf.pointer() if name == "p" else self.btf.integer(name, size)
             self._types[name] = type_id, size, size
 
+    def known(self) -> set[str]:
+        return set(self._types)
+
     def declare(self, name: str, fields: str, union: bool = False) -> None:
         members: list[tuple[str, int, int, int]] = []
         at = align = 0

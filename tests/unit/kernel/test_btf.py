@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 
@@ -91,7 +92,12 @@ def test_what_is_not_there_is_none(btf: Btf) -> None:
 
 
 def test_sizes(btf: Btf) -> None:
-    assert [btf.size_bytes(at) for at in (SAMPLE.u32, SAMPLE.pointer, SAMPLE.comm, SAMPLE.grid)] == [4, 8, 16, 64]
+    assert [btf.size_bytes(at) for at in (SAMPLE.u32, SAMPLE.pointer, SAMPLE.comm, SAMPLE.grid)] == [
+        4,
+        8,
+        16,
+        64,
+    ]
     assert [btf.size_bytes(at) for at in (0, SAMPLE.flexible, SAMPLE.pid_t, SAMPLE.enum64)] == [0, 0, 4, 8]
     assert [btf.size_bytes(at) for at in (SAMPLE.task, SAMPLE.tagged, SAMPLE.either)] == [80, 80, 8]
     assert btf.array(SAMPLE.grid) == (SAMPLE.comm, 4)
@@ -235,11 +241,15 @@ def use(blob: bytes) -> None:
         except BadStructure:
             pass
     for type_id in range(min(len(found), 100) + 1):
-        for ask in (found.size_bytes, found.kind, found.name, found.enumerators, lambda at: list(found.members(at))):
-            try:
+        for ask in (
+            found.size_bytes,
+            found.kind,
+            found.name,
+            found.enumerators,
+            lambda at: list(found.members(at)),
+        ):
+            with contextlib.suppress(BadStructure):
                 ask(type_id)
-            except BadStructure:
-                pass
 
 
 @steady(300)
