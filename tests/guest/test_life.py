@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,8 @@ import vmon
 from tests.guest.compare import assert_agrees
 from vmon.core.errors import IdentifyError, NoKernelYet, TargetError
 from vmon.lab.guest import LabGuest
+from vmon.lab.kernels import find_kernel
+from vmon.lab.rootfs import build_initramfs
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,32 @@ def test_reset_is_noticed_and_the_dead_kernel_is_never_shown_again(overlay: Path
         assert vm.guest.boot_time != old.boot_time
         assert_agrees(guest, vm, 34 * 10)
         assert vm.reboots == 1
+
+
+@pytest.mark.xdist_group("reset")
+def test_another_kernel_by_kexec_is_noticed_though_nothing_is_reset(overlay: Path, tmp_path: Path) -> None:
+    following = find_kernel("7.2")
+    both = tmp_path / "overlay"
+    shutil.copytree(overlay, both)
+    shutil.copy(following.vmlinuz, both / "lab" / "next")
+    (both / "lab" / "next.initrd").write_bytes(build_initramfs(following, overlay))
+    name = f"kexec-{os.getpid()}"
+    with LabGuest.up(name, kernel="6.1", ram_bytes=1 << 30, overlay=both) as guest, vmon.attach(name) as vm:
+        assert vm.guest.release.startswith("6.1.")
+        resets = vm._connection.watch.state().resets  # type: ignore[union-attr]
+        arguments = guest.run("cat /proc/cmdline").text.strip()
+        guest.run(f"/lab/workload kexec /lab/next /lab/next.initrd '{arguments}' >/dev/console 2>&1 &")
+        deadline = time.monotonic() + 60
+        release = ""
+        while not release.startswith("7.2"):
+            assert time.monotonic() < deadline, guest.console[-2000:]
+            time.sleep(0.2)
+            with contextlib.suppress(IdentifyError):
+                release = vm.guest.release
+        guest.wait_ready()
+        assert vm._connection.watch.state().resets == resets  # type: ignore[union-attr]
+        assert vm.reboots == 1
+        assert_agrees(guest, vm, 34 * 10)
 
 
 @pytest.mark.xdist_group("storm")

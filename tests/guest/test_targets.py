@@ -33,6 +33,7 @@ VARIANTS = {
         {"ram_bytes": 6 * GIB, "machine": "q35", "ram_backend": "anon"},
         {"ram_size": 6 * GIB, "ram_access": "process memory"},
     ),
+    "debian-root": ("6.12", {"rootfs": "debian", "cpus": 2}, {"cpus_online": 2}),
     "microvm": ("6.12", {"machine": "microvm"}, {"ram_access": "mapped"}),
 }
 

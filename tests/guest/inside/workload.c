@@ -1,7 +1,7 @@
 /* Runs inside the guest: one process of every kind that a process list can get wrong. Each waits for ever.
  *
  * `workload` starts them all and prints "ready"; `workload many N` starts N plain children; `workload storm SECONDS`
- * forks and exits as fast as it can. Nothing here attacks anything: it only exists, in odd ways.
+ * forks and exits as fast as it can; `workload kexec KERNEL INITRD ARGUMENTS` starts another kernel. Nothing here attacks anything: it only exists, in odd ways.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -485,6 +485,17 @@ static void storm(int seconds)
 	printf("%ld\n", forks);
 }
 
+/* Starts another kernel in this machine, as a crash kernel or a fast reboot does: no reset that QEMU could report. */
+static void start_kernel(const char *kernel, const char *initrd, const char *arguments)
+{
+	int image = open(kernel, O_RDONLY), root = open(initrd, O_RDONLY);
+	if (syscall(SYS_kexec_file_load, image, root, strlen(arguments) + 1, arguments, 0UL))
+		perror("kexec_file_load");
+	sync();
+	syscall(SYS_reboot, 0xfee1dead, 672274793, 0x45584543, 0);
+	perror("reboot");
+}
+
 int main(int argc, char **argv)
 {
 	static void (*const kinds[])(void) = {
@@ -498,6 +509,10 @@ int main(int argc, char **argv)
 	if (argc == 3 && !strcmp(argv[1], "storm")) {
 		storm(atoi(argv[2]));
 		return 0;
+	}
+	if (argc == 5 && !strcmp(argv[1], "kexec")) {
+		start_kernel(argv[2], argv[3], argv[4]);
+		return 1;
 	}
 	signal(SIGCHLD, SIG_DFL);
 	umask(022);
