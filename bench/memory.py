@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from bench.caches import own_profile_cache
+from bench.command import command_environment
 from bench.guests import Guests
 from bench.series import Results, measure_ms
 from vmon.core.errors import VmonError
@@ -37,7 +38,12 @@ print(json.dumps({**numbers, "ms": took * 1e3, "identify_ms": ms, "processes": f
 def in_new_process(target: str) -> dict[str, float]:
     """Identify and list in a new Python; its peak of memory."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, target], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", CHILD, target],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=command_environment(),
+        timeout=300,
     )
     if done.returncode:
         raise VmonError(done.stderr.strip().rpartition("\n")[2] or "the child failed")

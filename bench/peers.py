@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.caches import own_profile_cache
-from bench.command import VMON, run
+from bench.command import VMON, command_environment, run
 from bench.guests import Guests
 from bench.series import Results, Series, Spans, cpu_ns, measure_ms
 from vmon.core.errors import VmonError
@@ -37,6 +37,7 @@ def command_s(*command: str | Path) -> tuple[float, float, str]:
             capture_output=True,
             text=True,
             check=False,
+            env=command_environment(),
             timeout=PEER_TIMEOUT_S,
         )
     except FileNotFoundError:
