@@ -7,9 +7,11 @@ import sys
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import cell, output_option, write_records
+from vmon.cli.output import View, cell, output_option, write_records
 from vmon.core.errors import NotMapped
 from vmon.core.records import EnvRecord
+
+HEADER = ("NAME", "VALUE")
 
 
 @click.command()
@@ -25,12 +27,15 @@ def env(target: str, pid: int, output: str) -> None:
                 f"the environment of process {pid} is not in memory",
                 hint="its pages are swapped out or were never read in",
             )
-        if output == "table":
+        if output == "table" and records:
             sys.stdout.writelines(f"{cell(item.name)}={cell(item.value)}\n" for item in records)
         else:
-            write_records(records, output, ("NAME", "VALUE"), row)
+            write_records(records, output, VIEW)
 
 
 def row(record: EnvRecord) -> tuple[object, ...]:
     """One line of the table."""
     return record.name, record.value
+
+
+VIEW = View(EnvRecord, HEADER, row, "no environment: a kernel thread or a zombie has none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vmon.cli.output import human_size, output_option, repeat, watch_option, write_records
+from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
 from vmon.core.records import HostGuestRecord
 from vmon.monitor.guests import find_guests
 
@@ -16,17 +16,7 @@ HEADER = ("TARGET", "PID", "NAME", "ACCEL", "RAM", "READ BY", "QMP", "PROBLEM")
 @watch_option
 def guests(output: str, watch_s: float | None) -> None:
     """List the QEMU guests of this host and what can be done to each."""
-
-    def once() -> None:
-        records = find_guests()
-        if not records and output == "table":
-            click.echo(
-                "no QEMU guest runs on this host, or this user may not see it; `vmon lab up NAME` boots one"
-            )
-        else:
-            write_records(records, output, HEADER, row)
-
-    repeat(watch_s, once)
+    repeat(watch_s, lambda: write_records(find_guests(), output, VIEW))
 
 
 def row(record: HostGuestRecord) -> tuple[object, ...]:
@@ -43,3 +33,11 @@ def row(record: HostGuestRecord) -> tuple[object, ...]:
         qmp,
         record.problem,
     )
+
+
+VIEW = View(
+    HostGuestRecord,
+    HEADER,
+    row,
+    "no QEMU guest runs on this host, or this user may not see it; `vmon lab up NAME` boots one",
+)

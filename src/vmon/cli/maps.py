@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import human_size, output_option, repeat, watch_option, write_records
+from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
 from vmon.core.records import MapRecord
 
 HEADER = ("START", "END", "PERM", "SIZE", "OFFSET", "INODE", "PATH")
@@ -19,7 +19,7 @@ HEADER = ("START", "END", "PERM", "SIZE", "OFFSET", "INODE", "PATH")
 def maps(target: str, pid: int, output: str, watch_s: float | None) -> None:
     """List the memory areas of process PID in TARGET."""
     with attached(target) as vm:
-        repeat(watch_s, lambda: write_records(vm.process(pid).maps(), output, HEADER, row))
+        repeat(watch_s, lambda: write_records(vm.process(pid).maps(), output, VIEW))
 
 
 def row(record: MapRecord) -> tuple[object, ...]:
@@ -34,3 +34,6 @@ def row(record: MapRecord) -> tuple[object, ...]:
         record.inode,
         path,
     )
+
+
+VIEW = View(MapRecord, HEADER, row, "no memory area: a kernel thread or a zombie has none")

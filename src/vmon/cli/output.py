@@ -10,8 +10,9 @@ import csv
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import click
 import msgspec
@@ -20,6 +21,7 @@ from vmon.core.text import printable, storable, width
 
 FORMATS = ("table", "json", "jsonl", "csv")
 Row = Sequence[object]
+R = TypeVar("R", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -58,19 +60,30 @@ def repeat(watch_s: float | None, once: Callable[[], None]) -> None:
         time.sleep(watch_s)
 
 
-def write_records(
-    records: Sequence[msgspec.Struct], output: str, header: Sequence[str], row: Callable[[Any], Row]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class View(Generic[R]):
+    """How a list of records is written: which columns a table shows, and what is said when there are none."""
+
+    of: type[R]
+    header: Sequence[str]
+    row: Callable[[R], Row]
+    nothing: str
+    """A sentence for a table that would be empty: absence is said."""
+
+
+def write_records(records: Sequence[R], output: str, view: View[R]) -> None:
     """Records as a table with chosen columns, or whole in the other forms."""
     if output == "table":
-        write_table(header, [row(record) for record in records])
+        write_table(view.header, [view.row(record) for record in records])
+        if not records:
+            click.echo(view.nothing, err=True)
     elif output == "json":
         sys.stdout.write(_json(list(records), indent=2) + "\n")
     elif output == "jsonl":
         sys.stdout.writelines(_json(record) + "\n" for record in records)
     else:
         writer = csv.writer(sys.stdout)
-        fields = records[0].__struct_fields__ if records else ()
+        fields = view.of.__struct_fields__
         writer.writerow(fields)
         for record in records:
             writer.writerow([_cell_of_csv(getattr(record, name)) for name in fields])
@@ -106,30 +119,20 @@ def _cell_of_csv(value: object) -> object:
     return storable(value) if isinstance(value, str) else value
 
 
-def write_table(header: Sequence[str], rows: Iterable[Row]) -> None:
-    """Columns as wide as needed; on a terminal the last one is cut at its edge."""
+def write_table(header: Sequence[str], rows: Sequence[Row]) -> None:
+    """Columns as wide as needed, numbers to the right; on a terminal lines are cut at its edge."""
     cells = [[cell(value) for value in row] for row in rows]
-    numeric = (
-        [
-            bool(cells) and all(isinstance(v, int) or v is None for v in column)
-            for column in zip(*rows, strict=True)
-        ]
-        if isinstance(rows, list)
-        else [False] * len(header)
-    )
-    numeric = numeric or [False] * len(header)
-    widths = [width(name) for name in header]
-    for row in cells:
-        for at, text in enumerate(row):
-            widths[at] = max(widths[at], width(text))
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    out = [
-        click.style(_line(header, widths, numeric, limit), bold=True)
-        if limit
-        else _line(header, widths, numeric, 0)
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    right = [
+        bool(column) and all(value is None or isinstance(value, int) for value in column)
+        for column in columns
     ]
-    out.extend(_line(row, widths, numeric, limit) for row in cells)
-    sys.stdout.write("\n".join(out) + "\n")
+    widths = [max(map(width, texts)) for texts in zip(header, *cells, strict=True)]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    head = _line(header, widths, right, limit)
+    lines = [click.style(head, bold=True) if limit else head]
+    lines.extend(_line(row, widths, right, limit) for row in cells)
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def cell(value: object) -> str:
@@ -141,13 +144,12 @@ def cell(value: object) -> str:
     return printable(str(value))
 
 
-def _line(row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool], limit: int) -> str:
-    last = len(row) - 1
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool], limit: int) -> str:
     parts = []
-    for at, text in enumerate(row):
-        gap = " " * (widths[at] - width(text))
-        parts.append(gap + text if numeric[at] else text if at == last else text + gap)
-    line = "  ".join(parts)
+    for text, room, to_right in zip(row, widths, right, strict=True):
+        gap = " " * (room - width(text))
+        parts.append(gap + text if to_right else text + gap)
+    line = "  ".join(parts).rstrip()
     return line[: limit - 1] + "…" if limit and width(line) > limit else line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import human_size, output_option, repeat, watch_option, write_records
+from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
 from vmon.core.records import ProcessRecord
 
 HEADER = ("PID", "PPID", "UID", "STATE", "THREADS", "RSS", "TTY", "STARTED", "NAME", "COMMAND")
@@ -24,7 +24,7 @@ def ps(target: str, user_only: bool, pids: tuple[int, ...], output: str, watch_s
         def once() -> None:
             chosen = [vm.process(pid) for pid in pids] if pids else vm.processes()
             records = [p.record() for p in chosen if not (user_only and p.kernel_thread)]
-            write_records(records, output, HEADER, row)
+            write_records(records, output, VIEW)
 
         repeat(watch_s, once)
 
@@ -62,3 +62,6 @@ def command(record: ProcessRecord) -> str:
     if not record.cmdline:
         return f"[{record.name}]" + (" <defunct>" if record.state == "Z" else "")
     return " ".join(record.cmdline)
+
+
+VIEW = View(ProcessRecord, HEADER, row, "no process fits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import output_option, repeat, watch_option, write_records
+from vmon.cli.output import View, output_option, repeat, watch_option, write_records
 from vmon.core.records import SocketRecord
 
 HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "PID", "FD", "PROCESS")
@@ -22,7 +22,7 @@ def sockets(target: str, pid: int | None, output: str, watch_s: float | None) ->
 
         def once() -> None:
             records = vm.process(pid).sockets() if pid is not None else vm.sockets()
-            write_records(records, output, HEADER, row)
+            write_records(records, output, VIEW)
 
         repeat(watch_s, once)
 
@@ -43,3 +43,6 @@ def _endpoint(address: str, port: int | None) -> str | None:
         return None
     host = f"[{address}]" if ":" in address else address
     return f"{host}:{port or '*'}"
+
+
+VIEW = View(SocketRecord, HEADER, row, "no process holds a socket")
