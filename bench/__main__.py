@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     topics = set(options.only or TOPICS)
     if options.no_peers:
         topics.discard("peers")
-    results = Results(lambda line: print(line, file=sys.stderr, flush=True))
+    results = Results(lambda line: print(line, file=sys.stderr, flush=True), stages=options.stages)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     failed = False
 
@@ -66,8 +66,6 @@ def main(arguments: list[str]) -> int:
             )
         large = "6.1" if "6.1" in kernels else kernels[0]
         attempt("memory", large, lambda: measure_large_guests(results, guests, large, quick=quick))
-    if not options.stages:
-        results.series = [series for series in results.series if not series.name.startswith("  ")]
     print(results.as_json() if options.output == "json" else results.as_table())
     return int(failed)
 

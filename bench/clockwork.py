@@ -48,7 +48,9 @@ def stage_series(
     rounds: int,
     before: Callable[[], object] | None = None,
 ) -> None:
-    """One series a stage: milliseconds of it in one round of the job."""
+    """One series a stage: milliseconds of it in one round of the job. Nothing where stages are not asked for."""
+    if not results.stages:
+        return
     values: dict[str, list[float]] = {label: [] for label in names}
     for number in range(rounds + 1):
         if before is not None:

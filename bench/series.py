@@ -81,7 +81,9 @@ class Spans(list[float]):
 class Results:
     """All series of a run; each is said as soon as it is there."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], *, stages: bool = False) -> None:
+        self.stages = stages
+        """Whether to measure where the time goes, too."""
         self.series: list[Series] = []
         self.load_start = os.getloadavg()[0]
         self.say = say
