@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vmon.core.errors import LabError, TargetGone, TargetNotFound, VmonError
+from vmon.core.errors import LabError, TargetGone, VmonError
 from vmon.lab import state
 from vmon.lab.accel import choose as choose_accel
 from vmon.lab.agent import AgentChannel, Completed
@@ -108,26 +108,12 @@ class LabGuest:
     @classmethod
     def find(cls, name: str) -> Self:
         """The running guest of that name; TargetNotFound says which there are."""
-        folder = state.guest_folder(name)
-        record = state.load(folder)
-        if record is None or not state.is_alive(record.pid, record.pid_start):
-            there = [guest.name for guest in cls.list()]
-            raise TargetNotFound(
-                f"no lab guest {name} is running",
-                hint=f"running: {', '.join(there)}" if there else f"`vmon lab up {name}` boots one",
-            )
-        return cls(folder, record)
+        return cls(*state.find(name))
 
     @classmethod
     def list(cls) -> list[Self]:
         """The running guests by name."""
-        lab = state.lab_folder()
-        found = []
-        for folder in sorted(lab.iterdir()) if lab.is_dir() else ():
-            record = state.load(folder)
-            if record is not None and state.is_alive(record.pid, record.pid_start):
-                found.append(cls(folder, record))
-        return found
+        return [cls(folder, record) for folder, record in state.running()]
 
     @property
     def name(self) -> str:

@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmon.core.errors import UsageError
+from vmon.core.errors import TargetNotFound, UsageError
 from vmon.core.folders import run_folder
 from vmon.core.target import LAB_NAME
 
@@ -87,6 +88,28 @@ def load(folder: Path) -> Record | None:
         return Record(**fields)
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def running() -> Iterator[tuple[Path, Record]]:
+    """The guests that run, by name."""
+    lab = lab_folder()
+    for folder in sorted(lab.iterdir()) if lab.is_dir() else ():
+        record = load(folder)
+        if record is not None and is_alive(record.pid, record.pid_start):
+            yield folder, record
+
+
+def find(name: str) -> tuple[Path, Record]:
+    """The running guest of that name; TargetNotFound says which there are."""
+    folder = guest_folder(name)
+    record = load(folder)
+    if record is None or not is_alive(record.pid, record.pid_start):
+        there = ", ".join(other.name for _, other in running())
+        raise TargetNotFound(
+            f"no lab guest {name} is running",
+            hint=f"running: {there}" if there else f"`vmon lab up {name}` boots one",
+        )
+    return folder, record
 
 
 def process_start(pid: int) -> int | None:

@@ -76,9 +76,10 @@ def open_target(target: Target) -> OpenTarget:
     elif target.kind == "pid":
         guest = attach_pid(int(target.value))
     else:
-        from vmon.lab.guest import LabGuest  # noqa: PLC0415
+        from vmon.lab import state  # noqa: PLC0415
 
-        guest = attach_pid(LabGuest.find(target.value).pid)
+        _, record = state.find(target.value)
+        guest = attach_pid(record.pid)
     access = "mapped" if isinstance(guest.ram, MappedRam) else "process memory"
     hypervisor = f"{guest.accel}, QEMU {guest.qemu_version}"
     return OpenTarget(guest.ram, guest, guest, hypervisor, access, guest.pid, guest)

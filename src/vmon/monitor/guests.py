@@ -6,7 +6,7 @@ Reads /proc of the host and knocks at QMP sockets; no guest is attached to, and 
 from __future__ import annotations
 
 from vmon.core.records import HostGuestRecord
-from vmon.lab.guest import LabGuest
+from vmon.lab import state
 from vmon.transport import guests as transport
 
 ACCESS = {"mapped": "mapped", "process": "process memory", "": ""}
@@ -14,7 +14,7 @@ ACCESS = {"mapped": "mapped", "process": "process memory", "": ""}
 
 def find_guests() -> list[HostGuestRecord]:
     """Every QEMU guest by process id. Takes 0.3 s when a QMP socket is taken by somebody."""
-    lab = {guest.pid: guest.name for guest in LabGuest.list()}
+    lab = {record.pid: record.name for _, record in state.running()}
     return [
         HostGuestRecord(
             target=f"lab:{lab[found.pid]}" if found.pid in lab else found.target,
