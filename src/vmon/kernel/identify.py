@@ -220,12 +220,13 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     start = symbols["__start_rodata"]
     offsets = {name: _signed64(value - start) for name, value in symbols.items()}
     banner = _text_at(image, offsets["linux_banner"])
-    if not banner.startswith("Linux version "):
+    words = banner.split()
+    if not banner.startswith("Linux version ") or len(words) < 3:
         raise BadStructure(
             "the symbol linux_banner does not lead to a banner", field="linux_banner", address=rodata
         )
     evidence.append(Evidence("linux_banner", True, banner.strip()))
-    release = banner.split()[2]
+    release = words[2]
     if "__start_BTF" not in offsets or "__stop_BTF" not in offsets:
         raise NoTypeInformation(
             f"Linux {release} carries no BTF, so the layout of its structures is not known",
@@ -332,9 +333,8 @@ def check_first_tasks(memory: KernelMemory, profile: KernelProfile, evidence: li
     pid = memory.u32(Gva(second + task.offset("pid")))
     if pid != 1:
         raise BadStructure(f"the second task has pid {pid}", field="task_struct.pid", address=second)
-    evidence.append(
-        Evidence("first tasks", True, f"init_task is {comm.decode()!r} and pid 1 follows at {second:#x}")
-    )
+    name = comm.decode("ascii", "backslashreplace")
+    evidence.append(Evidence("first tasks", True, f"init_task is {name!r} and pid 1 follows at {second:#x}"))
 
 
 def check_alive(phys: ReadPhys, cpu: Registers, bases: KernelBases) -> Evidence:

@@ -82,8 +82,15 @@ def sample_ram(phys: ReadPhys, pages: int = 512, search_limit_bytes: int = 4 << 
     total = sum(part.size_bytes for part in parts)
     stride = max(PAGE_SIZE_BYTES, total // pages // PAGE_SIZE_BYTES * PAGE_SIZE_BYTES)
     noisy = nonzero = sampled = 0
+    # Steps count populated bytes, not addresses: RAM in a million pieces costs no more than RAM in one.
+    ahead = 0
     for part in parts:
-        for gpa in range(part.gpa, part.end_gpa - PAGE_SIZE_BYTES + 1, stride):
+        first = part.gpa + ahead
+        steps = range(first, part.end_gpa, stride)
+        ahead = first + len(steps) * stride - part.end_gpa
+        for gpa in steps:
+            if gpa + PAGE_SIZE_BYTES > part.end_gpa:
+                continue
             counts = np.bincount(
                 np.frombuffer(phys.read(Gpa(gpa), PAGE_SIZE_BYTES), dtype=np.uint8), minlength=256
             )
@@ -102,7 +109,7 @@ def _search(phys: ReadPhys, limit_bytes: int) -> Iterator[Gpa]:
         for gpa in range(part.gpa, part.end_gpa, SEARCH_CHUNK_BYTES):
             if limit_bytes <= 0:
                 return
-            size = min(SEARCH_CHUNK_BYTES, part.end_gpa - gpa)
+            size = min(SEARCH_CHUNK_BYTES, part.end_gpa - gpa, limit_bytes)
             limit_bytes -= size
             match = BANNER.search(phys.read(Gpa(gpa), size))
             if match:
