@@ -58,9 +58,9 @@ AT = {
     "d_ops_named": 0xE200,
     "timekeeper": 0xE300,
     "init_uts_ns": 0xE400,
-    "init_top_pgt": 0xF000,
-    "tables": 0x10000,
-    "kallsyms": 0x1A000,
+    "init_top_pgt": 0x10000,
+    "tables": 0x12000,
+    "kallsyms": 0x1C000,
 }
 TABLE_PAGES = 10
 
@@ -298,6 +298,7 @@ class Guest:
         self.profile = profile_of(model)
         self.image = bytearray(image_of(model, la57))
         self.heap = bytearray(HEAP_BYTES)
+        self.text = 0
         self.used = 0x2000  # the first two pages are what vmalloc maps
         self.page_offset = PAGE_OFFSET[la57]
         self.init_task = RODATA_GVA + AT["init_task"]
