@@ -94,7 +94,9 @@ def command_line(
     """
     line = [BINARY, "-name", plan.name, "-nodefaults", "-no-user-config", "-display", "none"]
     line += ["-pidfile", str(folder / "qemu.pid")]
-    line += ["-accel", "kvm"] if kvm else ["-accel", f"tcg,thread=multi,tb-size={TCG_BUFFER_MIB}"]
+    # Code translated once is kept in that buffer: a big guest that runs many programs fills it again and again.
+    buffer_mib = max(TCG_BUFFER_MIB, plan.ram_bytes >> 23)
+    line += ["-accel", "kvm"] if kvm else ["-accel", f"tcg,thread=multi,tb-size={buffer_mib}"]
     line += ["-cpu", plan.cpu or cpu, "-smp", str(plan.cpus)]
     line += _ram(plan, ram_file)
     for number in range(QMP_SOCKETS):

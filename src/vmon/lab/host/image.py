@@ -51,7 +51,7 @@ def requirements() -> list[str]:
         own = importlib.metadata.requires("vmon") or []
     except importlib.metadata.PackageNotFoundError as error:
         raise LabError("vmon is not installed here as a package", hint="./dev setup installs it") from error
-    return sorted(line for line in own if "extra ==" not in line) + [*TESTS, *LIMITS]
+    return [*sorted(line for line in own if "extra ==" not in line), *TESTS, *LIMITS]
 
 
 def image_path() -> Path:

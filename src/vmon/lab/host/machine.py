@@ -3,9 +3,9 @@
     with KvmHost.up() as host:
         status = host.run(["vmon", "lab", "up", "try"])
 
-Guests in it run under a stock KVM. The checkout, the cache of kernels and the host's own run folder are shared into
-it by 9p, the first two read-only. It needs no network. A command's output comes through files in the shared run
-folder, so it is seen as it is written.
+Guests in it run under a stock KVM. The cache of kernels (read-only) and the host's own run folder are shared into it
+by 9p; it needs no network. The checkout is copied in. A command's output comes through files in the shared run folder,
+so it is seen as it is written.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-import vmon
 from vmon.core.errors import LabError, TargetGone, TargetNotFound
 from vmon.core.folders import cache_folder
 from vmon.lab import guest, state
 from vmon.lab.guest import LabGuest
+from vmon.lab.host import checkout
 from vmon.lab.host.image import host_image
 from vmon.lab.host.vmlinux import unpacked
 from vmon.lab.kernels import fetch
+from vmon.lab.lock import file_lock
 from vmon.lab.matrix import HOST
 
 NAME = "kvm-host"
@@ -39,6 +40,7 @@ INSIDE = Path(__file__).parent / "inside"
 RAM_BYTES = 6 << 30
 """Of which this machine gives only what is used."""
 CPUS = 2
+WORDS = "mitigations=off rcupdate.rcu_expedited=0"
 BOOT_TIMEOUT_S = 240.0
 POLL_S = 0.05
 JOBS = "jobs"
@@ -63,14 +65,14 @@ class KvmHost:
         self.guest = guest_
 
     @classmethod
-    def up(cls, shares: Iterable[Share] = ()) -> Self:
-        """Boot the host and wait until it takes commands; `shares` are seen in it beside the usual ones.
+    def up(cls) -> Self:
+        """Boot the host and wait until it takes commands.
 
         The first time makes its root file system: some minutes, root, network. LabError where it does not come up.
         """
         kernel = fetch(HOST)
         image = host_image()
-        shares = [*_usual_shares(), *shares]
+        shares = _shares()
         with tempfile.TemporaryDirectory(prefix="vmon-host-") as temporary:
             _write_overlay(Path(temporary), shares)
             booted = LabGuest.up(
@@ -81,7 +83,7 @@ class KvmHost:
                 cpu=HOST.tcg_cpu,
                 machine="q35",
                 ram_backend="anon",
-                append="mitigations=off",
+                append=WORDS,
                 accel="tcg",
                 overlay=Path(temporary),
                 root_image=image,
@@ -92,6 +94,7 @@ class KvmHost:
             if booted.run("test -c /dev/kvm").status:
                 raise LabError("the host came up without /dev/kvm", hint="its dmesg tells why")
             (booted.folder / JOBS).mkdir()
+            cls(booted).bring_checkout()
         except BaseException:
             booted.down()
             raise
@@ -113,6 +116,7 @@ class KvmHost:
         Its output is copied to `out` and `err` (this process's own by default) as it comes. When this call is
         interrupted, the command is ended.
         """
+        self.bring_checkout()
         line = command if isinstance(command, str) else shlex.join(command)
         folder = Path(tempfile.mkdtemp(dir=self.guest.folder / JOBS))
         inside = f"{RUN_IN_HOST}/{JOBS}/{folder.name}"
@@ -127,6 +131,21 @@ class KvmHost:
                 raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def bring_checkout(self) -> None:
+        """Make the host's copy of the checkout like the one here."""
+        folder = self.guest.folder
+        with file_lock(folder / "checkout.lock", "waiting for the checkout to be copied"):
+            changed = checkout.changes(folder / "checkout.json")
+            if changed is None:
+                return
+            archive, gone = changed
+            (folder / "checkout.tar").write_bytes(archive)
+            rest = f" && rm -f -- {shlex.join(gone)}" if gone else ""
+            place = checkout.INSIDE
+            self.guest.run(
+                f"mkdir -p {place} && cd {place} && tar xf {RUN_IN_HOST}/checkout.tar{rest}", check=True
+            )
 
     def _follow(self, folder: Path, out: BinaryIO, err: BinaryIO) -> int:
         streams = [_Follower(folder / "out", out), _Follower(folder / "err", err)]
@@ -189,16 +208,13 @@ class _Follower:
         return self._at > start
 
 
-def _usual_shares() -> list[Share]:
-    source = Path(vmon.__file__).resolve().parents[1]
-    checkout = source.parent
-    shares = [
-        Share(checkout, "/vmon") if (checkout / "pyproject.toml").is_file() else Share(source, "/vmon/src"),
-        Share(cache_folder() / "kernels", "/var/cache/vmon/kernels"),
+def _shares() -> list[Share]:
+    kernels = cache_folder() / "kernels"
+    kernels.mkdir(parents=True, exist_ok=True)
+    return [
+        Share(kernels, "/var/cache/vmon/kernels"),
         Share(state.guest_folder(NAME), RUN_IN_HOST, writable=True),
     ]
-    (cache_folder() / "kernels").mkdir(parents=True, exist_ok=True)
-    return shares
 
 
 def _share_args(shares: Sequence[Share]) -> list[str]:
@@ -219,7 +235,7 @@ def _write_overlay(folder: Path, shares: Sequence[Share]) -> None:
     (lab / "rc").chmod(0o755)
     (lab / "shares").write_text(
         "".join(
-            f"share{number} {'rw' if share.writable else 'ro'} {share.inside}\n"
+            f"share{number} {'rw' if share.writable else 'ro,cache=loose'} {share.inside}\n"
             for number, share in enumerate(shares)
         )
     )
