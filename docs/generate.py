@@ -64,12 +64,12 @@ def describe(command: click.Command, path: str) -> list[str]:
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts.append(f"    {' '.join(usage.split())}\n")
     rows = [parameter.get_help_record(context) for parameter in command.params]
-    told = [row for row in rows if row is not None]
+    told = [
+        (option.replace("|", " or "), text.replace("|", "or")) for option, text in filter(None, rows) if text
+    ]
     if told:
         parts.append("| option | meaning |\n|---|---|")
-        parts.extend(
-            f"| `{option}` | {text.replace('|', 'or')} |".replace("|  |", "| |") for option, text in told
-        )
+        parts.extend(f"| `{option}` | {text} |" for option, text in told)
         parts.append("")
     return parts
 
