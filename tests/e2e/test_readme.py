@@ -59,7 +59,9 @@ def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
 
 
 def httpd_pid(environment: dict[str, str]) -> str:
-    done = subprocess.run([VMON, "ps", "web1", "-o", "json"], env=environment, capture_output=True, check=True)
+    done = subprocess.run(
+        [VMON, "ps", "web1", "-o", "json"], env=environment, capture_output=True, check=True
+    )
     return str(next(record["pid"] for record in json.loads(done.stdout) if record["name"] == "httpd"))
 
 
@@ -70,7 +72,9 @@ def test_python_session(run_folder: dict[str, str]) -> None:
     program = "\n".join(line[4:] for line in block.group().split("\n"))
     subprocess.run([VMON, "lab", "up", "web1"], env=run_folder, check=True, capture_output=True)
     program = program.replace("113", httpd_pid(run_folder))
-    done = subprocess.run([sys.executable, "-c", program], env=run_folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=run_folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "/bin/busybox" in done.stdout
     assert "local_port=80" in done.stdout
@@ -78,7 +82,11 @@ def test_python_session(run_folder: dict[str, str]) -> None:
 
 def test_demo(run_folder: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, TOP / "examples" / "demo.py"], env=run_folder, capture_output=True, text=True, check=False
+        [sys.executable, TOP / "examples" / "demo.py"],
+        env=run_folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     for promised in ("ok  cr3", "httpd -p 80", "syslogd", "nc -l -p 4444", "it is on tcp", "Try next:"):

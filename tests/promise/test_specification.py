@@ -1,4 +1,4 @@
-"""Each promise of SPECIFICATION.md names what holds it: a test that exists, a topic of the bench, or that it is pending."""
+"""Each promise of SPECIFICATION.md names what holds it: an existing test, a topic of the bench, or "pending"."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from bench.__main__ import TOPICS
 
 TOP = Path(__file__).parents[2]

@@ -125,7 +125,7 @@ class Btf:
 
     @cached_property
     def _by_name(self) -> dict[bytes, list[int]]:
-        """Type ids of named structures, unions, enumerations and typedefs: one pass, after which no look-up searches."""
+        """Type ids of named structures, unions, enumerations, typedefs: one pass, then no look-up searches."""
         starts = np.array(self._starts[1:], dtype=np.int64)
         kinds = (self._words[starts + 1] >> 24) & 0x1F
         names = self._words[starts]
