@@ -55,6 +55,8 @@ def measure_peers(results: Results, guests: Guests, kernel: str, *, quick: bool)
     try:
         guest = guests.up("peers", kernel, cpu_words="la57=off")
         Guests.start_many(guest, COUNT)
+        # What ran the last command in the guest is still on its way out.
+        time.sleep(1)
         dump = _dump(results, guest, kernel, guests.scratch(f"{kernel}.raw"))
     except VmonError as error:
         results.add("peers", "s", kernel, [], note=f"no guest for them: {error}"[:300])
