@@ -26,7 +26,7 @@ WANTS = Wants(
         "kernfs_node": "name __parent|parent",
     }
 )
-CONTAINER_ID = re.compile(r"(?:^|[/:-])([0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?(?:/|$)")
+CONTAINER_ID = re.compile(r"(?:^|[/:-])([0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?(?=/|$)")
 LXC_NAME = re.compile(r"/lxc(?:\.payload)?[./]([A-Za-z0-9._-]+)")
 
 

@@ -32,7 +32,7 @@ def read_groups(kernel: Kernel, group_info: Gva) -> list[int]:
     """Supplementary groups; BadStructure for an impossible number of them."""
     if not group_info:
         return []
-    count = int(kernel.read_one("group_info", "ngroups", group_info)["ngroups"][0])
+    count = kernel.memory.u32(Gva(group_info + kernel.offset("group_info", "ngroups")))
     if count > MAX_GROUPS:
         raise BadStructure(f"{count} groups", field="group_info.ngroups", address=group_info)
     data = kernel.memory.read(Gva(group_info + kernel.offset("group_info", "gid")), 4 * count)

@@ -64,7 +64,7 @@ def walk_list(kernel: Kernel, head: Gva, what: str, limit: int = MAX_TASKS) -> l
     read = kernel.memory.read
     found: list[int] = []
     at: int = NEXT.unpack(read(head, 8))[0]
-    mark, next_mark = 0, 8
+    mark, next_mark = int(head), 8
     while at != head:
         if at == mark:
             raise BadStructure("a list that runs into itself", field=what, address=at)
