@@ -215,7 +215,7 @@ def test_firmware_other_systems_noise_and_stray_banners() -> None:
 def test_a_kernel_without_types() -> None:
     guest = booted()
     guest.image[AT["__start_BTF"]] = 0
-    with pytest.raises(NoTypeInformation, match="BTF of Linux 6.66.0-fake-amd64 is damaged: BTF magic"):
+    with pytest.raises(NoTypeInformation, match=r"BTF of Linux 6\.66\.0-fake-amd64 is damaged: BTF magic"):
         ask(guest)
 
 

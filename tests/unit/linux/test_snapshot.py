@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
-from tests.unit.linux.build import HEAP_GPA
+from tests.unit.linux.build import HEAP_GPA, profile_of
 from tests.unit.linux.scene import ARGUMENTS, CONTAINER, LONG_NAME, ODD_NAME, Scene, scene
 from vmon.core.errors import GuestDataError
 from vmon.core.records import EnvRecord, FileRecord, MapRecord, ProcessRecord, SocketRecord, guest_text
 from vmon.core.text import storable
 from vmon.kernel.memory import KernelMemory
+from vmon.kernel.profile import FieldLayout, KernelProfile, StructLayout
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot, socket_path
 
@@ -422,3 +423,51 @@ def damaged_kernel(model: str, edits: list[tuple[int, bytes]]) -> Kernel:
     for at, data in edits:
         ram.write(HEAP_GPA + at, data)
     return Kernel(KernelMemory(ram, DAMAGE[model].kernel.memory.bases), made.profile)
+
+
+FIELDS = {
+    model: sorted(
+        (name, field) for name, struct in profile_of(model).structs.items() for field in struct.fields
+    )
+    for model in ("new", "old")
+}
+
+
+@st.composite
+def lying_profile(draw: st.DrawFn) -> tuple[str, KernelProfile]:
+    """Types that this kernel does not have: fields missing, of other sizes, elsewhere; enumerations that lie."""
+    model = draw(st.sampled_from(["new", "old"]))
+    profile = profile_of(model)
+    structs = {
+        name: StructLayout(name, struct.size, dict(struct.fields)) for name, struct in profile.structs.items()
+    }
+    for name, field_name in draw(st.lists(st.sampled_from(FIELDS[model]), min_size=1, max_size=8)):
+        layout = structs[name].fields.get(field_name)
+        kind = draw(st.integers(0, 3))
+        if layout is None:
+            continue
+        if kind == 0:
+            del structs[name].fields[field_name]
+        elif kind == 1:
+            size = draw(st.sampled_from([0, 1, 2, 3, 4, 7, 8, 16, 24, 32, 160, 4096]))
+            structs[name].fields[field_name] = FieldLayout(layout.offset, size, count=layout.count)
+        elif kind == 2:
+            offset = draw(st.integers(0, structs[name].size))
+            structs[name].fields[field_name] = FieldLayout(offset, layout.size, count=layout.count)
+        else:
+            bits = draw(st.integers(1, 64))
+            bit = draw(st.integers(0, 80))
+            structs[name].fields[field_name] = FieldLayout(
+                layout.offset, layout.size, bit, bits, layout.count
+            )
+    enums = dict(profile.enums)
+    if draw(st.booleans()):
+        enums["pid_type"] = {"PIDTYPE_PGID": draw(WORD_VALUES), "PIDTYPE_SID": draw(st.integers(0, 5))}
+    return model, msgspec.structs.replace(profile, structs=structs, enums=enums)
+
+
+@steady(120)
+@given(lying_profile())
+def test_types_that_lie(case: tuple[str, KernelProfile]) -> None:
+    model, profile = case
+    ask_everything(Kernel(KernelMemory(scene(model).guest.ram(), DAMAGE[model].kernel.memory.bases), profile))
