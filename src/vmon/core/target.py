@@ -11,6 +11,7 @@ from typing import Literal
 
 from vmon.core.errors import UsageError
 
+PID = re.compile(r"0{0,9}[1-9][0-9]{0,9}", re.ASCII)
 LAB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -35,7 +36,7 @@ def parse_target(text: str) -> Target:
             return Target("lab", value)
         case "qmp" | "dump" if value:
             return Target("qmp" if kind == "qmp" else "dump", value)
-        case "pid" if value.isascii() and value.isdigit() and int(value) > 0:
+        case "pid" if PID.fullmatch(value):
             return Target("pid", str(int(value)))
     raise UsageError(
         f"{text!r} is not a target",

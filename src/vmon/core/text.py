@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# C0 and C1 controls, DEL, surrogates (bytes that are not UTF-8), and characters that reorder or hide text.
+# C0 and C1 controls, DEL, surrogates (bytes that are not UTF-8), and characters that reorder or hide text, tags
+# (invisible letters) included.
 UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -27,6 +29,8 @@ def _escape(match: re.Match[str]) -> str:
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
