@@ -276,7 +276,7 @@ def test_bases_that_move_while_they_are_read() -> None:
                 ram.write(where, struct.pack("<Q", PAGE_OFFSET[False] + (1 << 30)))
 
     ram = FakeRam({RODATA_GPA: guest.image, HEAP_GPA: guest.heap}, moving=moving)
-    with pytest.raises(NoKernelYet, match="do not map|moved"):
+    with pytest.raises(NoKernelYet, match=r"do not map|moved"):
         identify(ram, None, WANTS, Known())
     assert reads >= 2
 

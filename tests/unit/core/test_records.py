@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import inspect
+
+import msgspec
+import pytest
+
+from vmon.core import records
+from vmon.core.records import EnvRecord, guest_text
+
+ALL = [item for _, item in inspect.getmembers(records, inspect.isclass) if issubclass(item, msgspec.Struct)]
+
+
+def test_text_of_the_guest_loses_no_byte() -> None:
+    every = bytes(range(256))
+    assert guest_text(every).encode("utf-8", "surrogateescape") == every
+    assert guest_text("é".encode()) == "é"
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_records_cannot_be_changed_and_are_made_by_name(kind: type[msgspec.Struct]) -> None:
+    assert kind.__struct_config__.frozen
+    with pytest.raises(TypeError):
+        kind(*range(len(kind.__struct_fields__)))
+
+
+def test_a_record_reads_back() -> None:
+    record = EnvRecord(pid=1, name="A", value="1")
+    assert msgspec.json.decode(msgspec.json.encode(record), type=EnvRecord) == record
+    assert len(ALL) >= 9
