@@ -6,6 +6,8 @@ can't walk. A peer that fails is a line of the output that says so.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import subprocess
 import sys
@@ -94,7 +96,8 @@ def _on_dump(results: Results, kernel: str, dump: Path, symbols: Path, *, quick:
         values = measure_ms(lambda: run(VMON, "ps", target), rounds)
         warm = results.add("vmon ps on a dump, warm", "s", kernel, values.scaled(1e-3))
         *_, listed = command_s(VMON, "ps", target, "-o", "csv")
-        ours = {int(pid) for pid in re.findall(r"^\d+@\d+,(\d+),", listed, re.MULTILINE)}
+        # Volatility 3 leaves out what has no nsproxy any more: zombies and processes on their way out.
+        ours = {int(row["pid"]) for row in csv.DictReader(io.StringIO(listed)) if row["mnt_namespace"]}
 
     isf = symbols / "linux" / "guest.json"
     isf.parent.mkdir(parents=True)
