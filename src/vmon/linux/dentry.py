@@ -259,11 +259,6 @@ class Paths:
         except GuestDataError:
             return b"ns"
 
-    def inode_of(self, dentry: int) -> int:
-        """Address of the inode of a loaded dentry; 0 when it has none."""
-        node = self._dentries.get(dentry)
-        return node.inode if node else 0
-
 
 def _user_device(device: int) -> int:
     """Kernel dev_t (12 + 20 bits) to the number that stat() gives. Source: include/linux/kdev_t.h."""

@@ -21,6 +21,8 @@ from vmon.linux.kernel import Kernel
 MAX_FDS = 1 << 20
 MAX_FDS_IN_ALL = 4 << 20
 INLINE_FDS = 64
+GATHERED_FDS = 4096
+GATHERED_BYTES = 8 << 20
 
 # f_path: also __f_path since 6.18, read-only f_path stays beside it.
 FILE_FIELDS = (
@@ -52,6 +54,9 @@ class OpenFds:
     """Owners whose table is larger than vmon reads."""
 
 
+Part = tuple[NDArray[np.int64], NDArray[np.int64], Column, NDArray[np.bool_]]
+
+
 def read_fds(kernel: Kernel, files: Column) -> OpenFds:
     """Open descriptors of many processes. Null entries of `files` (kernel threads, zombies) have none."""
     rows = np.flatnonzero(files)
@@ -59,47 +64,40 @@ def read_fds(kernel: Kernel, files: Column) -> OpenFds:
     table = kernel.read("fdtable", "max_fds fd open_fds close_on_exec", tables)
     limits = table["max_fds"] & np.uint64(0xFFFF_FFFF)
     truncated = frozenset(rows[limits > MAX_FDS].tolist())
-    limits = np.minimum(limits, np.uint64(MAX_FDS))
-    small = limits <= INLINE_FDS
-    parts: list[tuple[NDArray[np.int64], NDArray[np.int64], Column, NDArray[np.bool_]]] = []
-    unreadable: set[int] = set(rows[(limits == 0) | (table["fd"] == 0)].tolist())
-
-    quick = np.flatnonzero(small & (limits > 0))
-    if quick.size:
-        opened = kernel.memory.gather(table["open_fds"][quick], 8)
-        cloexec = kernel.memory.gather(table["close_on_exec"][quick], 8)
-        # A table of 64 takes 512 bytes; the whole is read although few slots are used: one gather for all.
-        slots = kernel.memory.gather(table["fd"][quick], 8 * INLINE_FDS).view("<u8")
-        bits = np.unpackbits(opened, axis=1, bitorder="little").astype(bool)
-        shut = np.unpackbits(cloexec, axis=1, bitorder="little").astype(bool)
-        owner, fd = np.nonzero(bits & (slots != 0))
-        parts.append((rows[quick][owner], fd, slots[owner, fd], shut[owner, fd]))
-
+    limits = np.minimum(limits, np.uint64(MAX_FDS)) & ~np.uint64(INLINE_FDS - 1)
+    slots, opened, cloexec = table["fd"], table["open_fds"], table["close_on_exec"]
+    unreadable: set[int] = set(rows[(limits == 0) | (slots == 0)].tolist())
+    parts: list[Part] = []
     budget = MAX_FDS_IN_ALL
-    for index in np.flatnonzero(~small).tolist():
-        row = int(rows[index])
-        try:
-            fd, pointers, shut_on = _read_large(
-                kernel,
-                int(limits[index]),
-                Gva(int(table["fd"][index])),
-                Gva(int(table["open_fds"][index])),
-                Gva(int(table["close_on_exec"][index])),
-            )
-        except GuestDataError:
-            unreadable.add(row)
-            continue
-        budget -= fd.size
-        if budget < 0:
-            unreadable.add(row)
-            continue
-        parts.append((np.full(fd.size, row, dtype=np.int64), fd, pointers, shut_on))
 
-    if not parts:
-        empty = np.zeros(0, dtype=np.int64)
-        return OpenFds(
-            empty, empty, empty.astype(np.uint64), empty.astype(bool), frozenset(unreadable), truncated
-        )
+    def keep(part: Part) -> None:
+        """Take over what fits into the budget; whose descriptors do not is named."""
+        nonlocal budget
+        owners, counts = np.unique(part[0], return_counts=True)
+        fitting = np.cumsum(counts) <= budget
+        budget -= int(counts[fitting].sum())
+        unreadable.update(owners[~fitting].tolist())
+        kept = np.isin(part[0], owners[fitting])
+        parts.append((part[0][kept], part[1][kept], part[2][kept], part[3][kept]))
+
+    # Tables come in few sizes, so those of one size are read together.
+    mapped = _mapped(kernel, slots) & _mapped(kernel, opened) & _mapped(kernel, cloexec)
+    unreadable.update(rows[~mapped].tolist())
+    usable = mapped & (limits > 0)
+    for limit in np.unique(limits[usable & (limits <= GATHERED_FDS)]).tolist():
+        same = np.flatnonzero(usable & (limits == np.uint64(limit)))
+        step = max(1, GATHERED_BYTES // (8 * limit))
+        for at in range(0, len(same), step):
+            some = same[at : at + step]
+            keep(_read_alike(kernel, limit, rows[some], slots[some], opened[some], cloexec[some]))
+    for index in np.flatnonzero(usable & (limits > GATHERED_FDS)).tolist():
+        places = [Gva(int(column[index])) for column in (slots, opened, cloexec)]
+        try:
+            keep(_read_large(kernel, int(limits[index]), int(rows[index]), *places))
+        except GuestDataError:
+            unreadable.add(int(rows[index]))
+    none = np.zeros(0, dtype=np.int64)
+    parts.append((none, none, none.astype(np.uint64), none.astype(bool)))
     owners, fds, pointers, shuts = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((fds, owners))
     return OpenFds(
@@ -112,20 +110,34 @@ def read_fds(kernel: Kernel, files: Column) -> OpenFds:
     )
 
 
-def _read_large(
-    kernel: Kernel, limit: int, slots_at: Gva, open_at: Gva, cloexec_at: Gva
-) -> tuple[NDArray[np.int64], Column, NDArray[np.bool_]]:
+def _mapped(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
+    """Whether there is RAM behind each address."""
+    return kernel.memory.phys.contains(kernel.memory.gpas(gvas), 8)
+
+
+def _read_alike(
+    kernel: Kernel, limit: int, rows: NDArray[np.int64], slots: Column, opened: Column, cloexec: Column
+) -> Part:
+    """Tables of one size: one gather for the slots of all, one for each bitmap."""
+    gather = kernel.memory.gather
+    files = gather(slots, 8 * limit).view("<u8")
+    bits = np.unpackbits(gather(opened, limit // 8), axis=1, bitorder="little").view(bool)
+    shut = np.unpackbits(gather(cloexec, limit // 8), axis=1, bitorder="little").view(bool)
+    owner, fd = np.nonzero(bits & (files != 0))
+    return rows[owner], fd, files[owner, fd].astype(np.uint64), shut[owner, fd]
+
+
+def _read_large(kernel: Kernel, limit: int, row: int, slots_at: Gva, open_at: Gva, cloexec_at: Gva) -> Part:
+    """One table of thousands of slots: no more of it than up to the highest open one."""
     read = kernel.memory.read
     size = limit // 8
     opened = np.unpackbits(np.frombuffer(read(open_at, size), dtype=np.uint8), bitorder="little")
-    fd = np.flatnonzero(opened)
-    if not fd.size:
-        return fd, fd.astype(np.uint64), fd.astype(bool)
     shut = np.unpackbits(np.frombuffer(read(cloexec_at, size), dtype=np.uint8), bitorder="little")
-    highest = int(fd[-1]) + 1
+    fd = np.flatnonzero(opened)
+    highest = int(fd[-1]) + 1 if fd.size else 0
     slots = np.frombuffer(read(slots_at, 8 * highest), dtype="<u8")
     fd = fd[slots[fd] != 0]
-    return fd, slots[fd].astype(np.uint64), shut[fd].astype(bool)
+    return np.full(fd.size, row, dtype=np.int64), fd, slots[fd].astype(np.uint64), shut[fd].astype(bool)
 
 
 def open_mode(flags: int) -> str:

@@ -1,6 +1,6 @@
 """A Kernel is what every reader of this folder is handed: memory, profile, and readers of structures.
 
-Reads through KernelMemory. Nothing of the guest is cached here; only the compiled readers are.
+Reads through KernelMemory. No value of the guest is kept here; only compiled readers and a hint are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ class Kernel:
     def __init__(self, memory: KernelMemory, profile: KernelProfile) -> None:
         self.memory = memory
         self.profile = profile
+        self.last_tasks: list[int] = []
+        """Where tasks were when they were last walked: a hint on where to read, never an answer."""
         self._readers: dict[tuple[str, str], StructReader] = {}
 
     def symbol(self, name: str) -> Gva:

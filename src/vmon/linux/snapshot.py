@@ -28,6 +28,7 @@ from vmon.core.records import (
 from vmon.kernel.columns import Column, Columns, text_rows
 from vmon.linux import cgroup, cred, dentry, fdtable, mm, namespace, socket, system, task, tty, vma
 from vmon.linux.kernel import Kernel, distinct
+from vmon.linux.openfiles import OpenFiles
 
 WANTS = task.WANTS | cred.WANTS | mm.WANTS | dentry.WANTS | fdtable.WANTS | socket.WANTS | namespace.WANTS
 WANTS = WANTS | cgroup.WANTS | tty.WANTS | system.WANTS | vma.WANTS
@@ -323,92 +324,19 @@ class Snapshot:
         except GuestDataError:
             return None
 
-    # Open files: flat, sorted by process and descriptor.
-
     @cached_property
-    def fds(self) -> fdtable.OpenFds:
-        """Every open descriptor of every process."""
-        return fdtable.read_fds(self.kernel, self._columns["files"])
-
-    @cached_property
-    def _files(self) -> tuple[dict[int, int], Columns, list[dentry.Path | None], dict[int, dentry.Inode]]:
-        unique = np.unique(self.fds.file)
-        columns = self.kernel.read("file", fdtable.FILE_COLUMNS, unique)
-        paths = self._resolve(columns["f_path.mnt"], columns["f_path.dentry"])
-        inodes = self._paths.inodes(columns["f_inode"])
-        return {gva: row for row, gva in enumerate(unique.tolist())}, columns, paths, inodes
+    def _open(self) -> OpenFiles:
+        return OpenFiles(self.kernel, self._paths, self._columns["files"])
 
     @cached_property
     def files(self) -> list[list[FileRecord]]:
         """Open files of each process."""
-        row_of, columns, paths, inodes = self._files
-        inode_gvas = columns["f_inode"].tolist()
-        flags = columns["f_flags"].tolist()
-        positions = columns["f_pos"].tolist()
-        fds = self.fds
-        result: list[list[FileRecord]] = [[] for _ in range(len(self))]
-        rows = zip(fds.owner.tolist(), fds.fd.tolist(), fds.file.tolist(), fds.cloexec.tolist(), strict=True)
-        for owner, fd, file, cloexec in rows:
-            at = row_of[file]
-            inode = inodes.get(inode_gvas[at])
-            path = paths[at]
-            flag = flags[at] | (fdtable.O_CLOEXEC if cloexec else 0)
-            result[owner].append(
-                FileRecord(
-                    pid=self.pid[owner],
-                    fd=fd,
-                    path=guest_text(path.text) if path else None,
-                    deleted=path.deleted if path else False,
-                    type=dentry.file_type(inode.mode) if inode else "unknown",
-                    mode=fdtable.open_mode(flag),
-                    flags=flag,
-                    position=positions[at],
-                    inode=inode.number if inode else 0,
-                    device=inode.device if inode else 0,
-                    size=inode.size_bytes if inode else 0,
-                )
-            )
-        return result
+        return self._open.records(self.pid)
 
     @cached_property
     def sockets(self) -> list[list[SocketRecord]]:
         """Sockets of each process."""
-        row_of, columns, _, inodes = self._files
-        inode_gvas = columns["f_inode"].tolist()
-        private = columns["private_data"].tolist()
-        is_socket = [
-            (inode := inodes.get(gva)) is not None and dentry.file_type(inode.mode) == "socket"
-            for gva in inode_gvas
-        ]
-        chosen = [pointer for pointer, wanted in zip(private, is_socket, strict=True) if wanted]
-        states = socket.read_sockets(self.kernel, np.array(chosen, dtype=np.uint64))
-        net = self.namespaces["net_ns"]
-        fds = self.fds
-        result: list[list[SocketRecord]] = [[] for _ in range(len(self))]
-        for owner, fd, file in zip(fds.owner.tolist(), fds.fd.tolist(), fds.file.tolist(), strict=True):
-            at = row_of[file]
-            state = states.get(private[at]) if is_socket[at] else None
-            if state is None:
-                continue
-            result[owner].append(
-                SocketRecord(
-                    pid=self.pid[owner],
-                    fd=fd,
-                    process=guest_text(self.name[owner]),
-                    family=state.family,
-                    type=state.type,
-                    protocol=state.protocol,
-                    local_address=state.local_address,
-                    local_port=state.local_port,
-                    remote_address=state.remote_address,
-                    remote_port=state.remote_port,
-                    state=state.state,
-                    path=socket_path(state.path),
-                    inode=inodes[inode_gvas[at]].number,
-                    net_namespace=net[owner],
-                )
-            )
-        return result
+        return self._open.sockets(self.pid, self.name, self.namespaces["net_ns"])
 
     # One process at a time.
 
@@ -569,10 +497,3 @@ class Snapshot:
             no_new_privs=bool(numbers["no_new_privs"]),
             cpu=numbers["cpu"],
         )
-
-
-def socket_path(name: bytes) -> str:
-    """A unix socket's name for people: abstract names start with @, as in /proc/net/unix."""
-    if name.startswith(b"\0"):
-        return "@" + guest_text(name[1:]).replace("\0", "@")
-    return guest_text(name)

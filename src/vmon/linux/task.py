@@ -55,13 +55,21 @@ STATE_LETTERS = "RSDTtXZP"
 NEXT = struct.Struct("<Q")
 
 
-def walk_list(kernel: Kernel, head: Gva, what: str, limit: int = MAX_TASKS) -> list[int]:
+def walk_list(
+    kernel: Kernel, head: Gva, what: str, limit: int = MAX_TASKS, known: list[int] | None = None
+) -> list[int]:
     """Addresses of the list_heads of a circular list, the head left out.
 
     BadStructure beyond `limit`, and soon where the list runs into itself: each entry is compared with the one at the
-    last power of two (Brent's way to find a cycle).
+    last power of two (Brent's way to find a cycle). `known` are list_heads that are probably still in it: their
+    pointers are read in one gather, now, and the walk reads one by one only where it leaves them.
     """
     read = kernel.memory.read
+    following: dict[int, int] = {}
+    if known:
+        pointers = kernel.memory.gather(np.array(known, dtype=np.uint64), 8).view("<u8").reshape(-1)
+        following = dict(zip(known, pointers.tolist(), strict=True))
+    find = following.get
     found: list[int] = []
     at: int = NEXT.unpack(read(head, 8))[0]
     mark, next_mark = int(head), 8
@@ -73,7 +81,7 @@ def walk_list(kernel: Kernel, head: Gva, what: str, limit: int = MAX_TASKS) -> l
             mark, next_mark = at, 2 * next_mark
         if len(found) > limit:
             raise BadStructure(f"a list of more than {limit:,} entries", field=what, address=head)
-        at = int.from_bytes(read(Gva(at), 8), "little")
+        at = find(at) or int.from_bytes(read(Gva(at), 8), "little")
     if len(set(found)) != len(found):
         raise BadStructure("a list that runs into itself", field=what, address=head)
     return found
@@ -88,11 +96,13 @@ def find_tasks(kernel: Kernel) -> Column:
     head = Gva(kernel.symbol("init_task") + offset)
     for attempt in range(8):
         try:
-            nodes = walk_list(kernel, head, "task_struct.tasks")
+            nodes = walk_list(kernel, head, "task_struct.tasks", known=kernel.last_tasks)
         except GuestDataError:
+            kernel.last_tasks = []
             if attempt == 7:
                 raise
             continue
+        kernel.last_tasks = nodes
         return np.array(nodes, dtype=np.uint64) - np.uint64(offset)
     raise AssertionError("unreachable")
 
@@ -121,11 +131,15 @@ def find_threads(kernel: Kernel, signal: Gva, limit: int = MAX_TASKS) -> Column:
 
 def decode_states(state: Column, exit_state: Column) -> list[str]:
     """The letter of /proc/PID/stat for each task."""
-    return [_letter(run, ended) for run, ended in zip(state.tolist(), exit_state.tolist(), strict=True)]
+    # Thousands of tasks share a handful of states.
+    both, which = np.unique(
+        (state & np.uint64(0xFFFF_FFFF)) | exit_state << np.uint64(32), return_inverse=True
+    )
+    letters = [_letter(pair & 0xFFFF_FFFF, pair >> 32) for pair in both.tolist()]
+    return [letters[index] for index in which.reshape(-1).tolist()]
 
 
 def _letter(state: int, exit_state: int) -> str:
-    state &= 0xFFFF_FFFF
     if state & TASK_IDLE == TASK_IDLE:
         return "I"
     if state & (TASK_FROZEN | TASK_RTLOCK_WAIT):

@@ -19,7 +19,8 @@ from vmon.core.text import storable
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import FieldLayout, KernelProfile, StructLayout
 from vmon.linux.kernel import Kernel
-from vmon.linux.snapshot import Snapshot, socket_path
+from vmon.linux.openfiles import socket_path
+from vmon.linux.snapshot import Snapshot
 
 MODELS = pytest.mark.parametrize("model", ["new", "old"])
 
