@@ -19,7 +19,6 @@ from vmon.core.text import storable
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import FieldLayout, KernelProfile, StructLayout
 from vmon.linux.kernel import Kernel
-from vmon.linux.openfiles import socket_path
 from vmon.linux.snapshot import Snapshot
 
 MODELS = pytest.mark.parametrize("model", ["new", "old"])
@@ -287,12 +286,6 @@ def test_offsets_beyond_64_bits_can_still_be_written_out() -> None:
     made.guest.set(made.vmas[0], "vm_area_struct", {"vm_pgoff": (1 << 64) - 1})
     maps = Snapshot.of_all(made.guest.kernel()).maps(2)
     assert msgspec.json.decode(msgspec.json.encode(maps[0]))["path"] == "/usr/bin/worker"
-
-
-def test_a_socket_name_for_people() -> None:
-    assert socket_path(b"/run/a") == "/run/a"
-    assert socket_path(b"\0a\0b") == "@a@b"
-    assert socket_path(b"") == ""
 
 
 def find_word(guest: Any, fits: Callable[[int], bool]) -> int:

@@ -53,7 +53,12 @@ def tick(connection: FakeConnection, jiffies: int) -> None:
 def test_the_guest_as_a_whole(clock: Clock) -> None:
     with VirtualMachine("lab:x", FakeConnection(Scene("new").guest)) as vm:
         guest = vm.guest
-    assert (guest.target, guest.os, guest.release, guest.build_id) == ("lab:x", "Linux", RELEASE, BUILD_ID.hex())
+    assert (guest.target, guest.os, guest.release, guest.build_id) == (
+        "lab:x",
+        "Linux",
+        RELEASE,
+        BUILD_ID.hex(),
+    )
     assert (guest.hostname, guest.architecture, guest.paging_levels) == ("fake\udcff", "x86_64", 4)
     assert (guest.hypervisor, guest.ram_access, guest.profile_from_cache) == ("tcg, QEMU 0.0", "fake", False)
     assert guest.ram_size == sum(part.size_bytes for part in vm.ram.ranges)

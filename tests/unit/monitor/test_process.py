@@ -16,12 +16,24 @@ def processes() -> dict[int, Process]:
 def test_attributes_are_those_of_its_row() -> None:
     worker = processes()[42]
     record = worker.record()
-    for name in ("key", "pid", "ppid", "name", "state", "uid", "kernel_thread", "exe", "cmdline", "cwd", "resident_size"):
+    for name in (
+        "key",
+        "pid",
+        "ppid",
+        "name",
+        "state",
+        "uid",
+        "kernel_thread",
+        "exe",
+        "cmdline",
+        "cwd",
+        "resident_size",
+    ):
         assert getattr(worker, name) == getattr(record, name), name
     assert worker.threads_count == record.threads == len(worker.threads()) == 3
     assert [file.fd for file in worker.files()] == [0, 70, 200]
     assert worker.sockets() == []
-    assert [area.start for area in worker.maps()][0] == 0x40_0000
+    assert next(area.start for area in worker.maps()) == 0x40_0000
     assert [item.name for item in worker.environ() or []] == ["A"]
 
 

@@ -1,0 +1,62 @@
+"""tests/unit mirrors src/vmon: the test of a file is found without searching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.house.sources import ROOT, SOURCE
+
+UNIT = ROOT / "tests" / "unit"
+TESTS = sorted(UNIT.rglob("test_*.py"))
+# Modules that have no test file of their own, each for a reason.
+WITHOUT = {
+    "core/address.py": "types alone",
+    "arch/x86_64/__init__.py": "a docstring alone",
+    "cli/attached.py": "every test of a command goes through it",
+    "cli/dump.py": "the guest tests write and read dumps of real guests; tests/unit/transport writes fake ones",
+    "cli/guests.py": "shows what transport/guests.py finds, tested there",
+    "cli/lab.py": "the guest tests boot with it",
+    "cli/lab_host.py": "the guest tests boot with it",
+    "monitor/guests.py": "names what transport/guests.py finds, tested there",
+}
+LAYERS = ("core", "arch", "kernel", "linux", "monitor", "cli")
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(UNIT)))
+def test_a_test_file_stands_where_its_module_stands(path: Path) -> None:
+    relative = path.relative_to(UNIT)
+    name = relative.name.removeprefix("test_").removesuffix(".py")
+    folder = SOURCE / relative.parent
+    # A layer whose folders are thin (transport) may test them in one: the module lies somewhere below.
+    modules = {found.stem for found in folder.rglob("*.py")} | {found.name for found in folder.rglob("*/")}
+    known = name in modules or any(module.startswith(f"{name}_") for module in modules)
+    assert known or (name == "init" and (folder / "__init__.py").is_file()), (
+        f"{folder.relative_to(ROOT)} has no {name}"
+    )
+
+
+def test_every_module_of_these_layers_has_its_test_file() -> None:
+    bare = []
+    for layer in LAYERS:
+        for path in sorted((SOURCE / layer).rglob("*.py")):
+            relative = path.relative_to(SOURCE)
+            name = "init" if path.name == "__init__.py" else path.stem
+            only_words = path.name == "__init__.py" and "\nimport" not in path.read_text()
+            if (
+                only_words
+                or str(relative) in WITHOUT
+                or (UNIT / relative.parent / f"test_{name}.py").is_file()
+            ):
+                continue
+            bare.append(str(relative))
+    assert not bare
+    assert not [name for name in WITHOUT if not (SOURCE / name).is_file()], (
+        "exceptions for files that are gone"
+    )
+
+
+def test_folders_of_tests_are_packages() -> None:
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").is_file()]
