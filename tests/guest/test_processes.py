@@ -31,9 +31,7 @@ class Bracket:
     def __init__(self, guest: LabGuest, vm: vmon.VirtualMachine) -> None:
         self.before = ask_truth(guest)
         self.snapshot = vm.snapshot()
-        self.processes = {
-            p.pid: p for p in (vmon.Process(self.snapshot, row) for row in range(len(self.snapshot)))
-        }
+        self.processes = {process.pid: process for process in vmon.Process.all_of(self.snapshot)}
         self.records = {pid: process.record() for pid, process in self.processes.items()}
         self.files = {pid: process.files() for pid, process in self.processes.items()}
         self.sockets = {pid: process.sockets() for pid, process in self.processes.items()}

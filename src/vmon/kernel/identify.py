@@ -45,6 +45,8 @@ KERNEL_MAP_GVA = 0xFFFF_FFFF_8000_0000
 UNSLID_TEXT_GVA = 0xFFFF_FFFF_8100_0000
 CR4_LA57 = 1 << 12
 EFER_LONG_MODE_ACTIVE = 1 << 10
+ALIVE_TRIES = 20
+ALIVE_PAUSE_S = 0.002
 QUIET_RAM_BYTES = 24 << 20
 """Less than this in use and no Linux: firmware or a boot loader, not an operating system."""
 
@@ -123,16 +125,15 @@ def identify(phys: ReadPhys, regs: ReadRegs | None, wants: Wants, known: KnownPr
     30 to 100 ms for a kernel never met, 1 to 3 ms for a known build.
     """
     begin = time.perf_counter_ns()
-    cpu = regs.registers() if regs is not None else None
     candidates = find_images(phys)
     if not candidates:
-        raise explain_nothing_found(phys, cpu)
+        raise explain_nothing_found(phys, regs.registers() if regs is not None else None)
     passed: list[Identity] = []
     failures: list[str] = []
     blocking: IdentifyError | None = None
     for candidate in candidates:
         try:
-            passed.append(_judge(phys, cpu, candidate, wants, known))
+            passed.append(_judge(phys, regs, candidate, wants, known))
         except NoTypeInformation as error:
             blocking = error
         except GuestDataError as error:
@@ -144,20 +145,20 @@ def identify(phys: ReadPhys, regs: ReadRegs | None, wants: Wants, known: KnownPr
             "a Linux image is in RAM but does not pass the checks: " + "; ".join(failures[:3]),
             hint="a kernel that still boots, or what a reset left behind: try again in a second",
         )
-    chosen = _choose(passed, cpu)
+    chosen = _choose(passed, regs)
     chosen.candidates = len(candidates)
     chosen.duration_ms = (time.perf_counter_ns() - begin) / 1e6
     return chosen
 
 
-def _choose(passed: list[Identity], cpu: Registers | None) -> Identity:
+def _choose(passed: list[Identity], regs: ReadRegs | None) -> Identity:
     alive = [identity for identity in passed if identity.alive]
     if alive:
         return alive[-1]
-    if cpu is None and len(passed) == 1:
+    if regs is None and len(passed) == 1:
         return passed[0]
     releases = ", ".join(f"{item.profile.release} at {item.bases.text_gpa:#x}" for item in passed)
-    if cpu is not None:
+    if regs is not None:
         raise NoKernelYet(
             f"RAM holds a whole kernel ({releases}), but the CPU does not run on it",
             hint="the machine was reset and the next kernel is not up yet: try again in a second",
@@ -169,7 +170,7 @@ def _choose(passed: list[Identity], cpu: Registers | None) -> Identity:
 
 
 def _judge(
-    phys: ReadPhys, cpu: Registers | None, candidate: ImageCandidate, wants: Wants, known: KnownProfiles
+    phys: ReadPhys, regs: ReadRegs | None, candidate: ImageCandidate, wants: Wants, known: KnownProfiles
 ) -> Identity:
     rodata = candidate.rodata_gpa
     evidence = [
@@ -187,8 +188,8 @@ def _judge(
     check_first_tasks(KernelMemory(phys, bases), profile, evidence)
     if read_bases(phys, rodata, profile, []) != bases:
         raise BadStructure("the bases moved while they were read", field="page_offset_base")
-    if cpu is not None:
-        evidence.append(check_alive(phys, cpu, bases))
+    if regs is not None:
+        evidence.append(check_alive(phys, regs, bases))
     return Identity(profile, bases, evidence, from_cache=from_cache)
 
 
@@ -337,8 +338,23 @@ def check_first_tasks(memory: KernelMemory, profile: KernelProfile, evidence: li
     evidence.append(Evidence("first tasks", True, f"init_task is {name!r} and pid 1 follows at {second:#x}"))
 
 
-def check_alive(phys: ReadPhys, cpu: Registers, bases: KernelBases) -> Evidence:
-    """Whether the page tables that a vCPU uses now map this image. With KPTI, CR3 may hold the user half."""
+def check_alive(phys: ReadPhys, regs: ReadRegs, bases: KernelBases) -> Evidence:
+    """Whether the page tables that a vCPU uses now map this image.
+
+    A process may end between the answer of the hypervisor and the walk, and its tables be used for something else:
+    a no is believed only after several times.
+    """
+    for attempt in range(ALIVE_TRIES):
+        evidence = _maps_image(phys, regs.registers(), bases)
+        if evidence.passed:
+            break
+        if attempt > ALIVE_TRIES // 2:
+            time.sleep(ALIVE_PAUSE_S)
+    return evidence
+
+
+def _maps_image(phys: ReadPhys, cpu: Registers, bases: KernelBases) -> Evidence:
+    """The same for one reading of the registers. With KPTI, CR3 may hold the user half."""
     for mask in (0xFFF, 0x1FFF):
         found = translate(phys, Gpa(cpu.cr3 & ~mask), bases.text_gva, bool(cpu.cr4 & CR4_LA57))
         if found is not None and found.gpa == bases.text_gpa:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vmon.core.address import Gva
 from vmon.core.errors import GuestDataError
-from vmon.kernel.columns import Column
+from vmon.kernel.columns import Column, unique
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel, distinct
 
@@ -37,7 +37,7 @@ def read_cgroups(kernel: Kernel, css_sets: Column) -> list[str | None]:
     nodes = kernel.read("cgroup", "kn", groups)["kn"]
     parents: dict[int, int] = {0: 0}
     names: dict[int, bytes] = {}
-    pending = np.unique(nodes)
+    pending = unique(nodes)
     for _ in range(MAX_DEPTH):
         pending = np.array([node for node in pending.tolist() if node not in parents], dtype=np.uint64)
         if not pending.size:
@@ -47,7 +47,7 @@ def read_cgroups(kernel: Kernel, css_sets: Column) -> list[str | None]:
         parents.update(zip(pending.tolist(), above.tolist(), strict=True))
         for node, name in zip(pending.tolist(), columns["name"].tolist(), strict=True):
             names[node] = _name(kernel, name)
-        pending = np.unique(above)
+        pending = unique(above)
     paths = [_path(node, parents, names) for node in nodes.tolist()]
     return [paths[index] if index >= 0 else None for index in which.tolist()]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from vmon.core.address import Gva
 from vmon.core.errors import GuestDataError
-from vmon.kernel.columns import Column
+from vmon.kernel.columns import Column, unique
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel, distinct
 
@@ -42,16 +42,14 @@ WANTS = Wants(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True, gc=False):
     """Where a file is in the guest's mount tree, seen from its topmost root."""
 
     text: bytes
     deleted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Inode:
+class Inode(msgspec.Struct, frozen=True, gc=False):
     """What stat() would say of an inode."""
 
     mode: int
@@ -66,8 +64,7 @@ class Inode:
     uid: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Dentry:
+class _Dentry(msgspec.Struct, frozen=True, gc=False):
     parent: int
     name: bytes
     unhashed: bool
@@ -93,7 +90,7 @@ class Paths:
     def load(self, vfsmounts: Column, dentries: Column) -> None:
         """Read all that these pairs need, level by level: one gather a level of the tree."""
         present = vfsmounts[vfsmounts != 0]
-        pending = np.unique(present - np.uint64(self._mnt_offset))
+        pending = unique(present - np.uint64(self._mnt_offset))
         mountpoints: list[Column] = [dentries]
         for _ in range(MAX_DEPTH):
             pending = self._new(pending, self._mounts)
@@ -104,12 +101,12 @@ class Paths:
             rows = zip(parents.tolist(), points.tolist(), roots.tolist(), strict=True)
             self._mounts.update(zip(pending.tolist(), rows, strict=True))
             mountpoints.append(points)
-            pending = np.unique(parents)
+            pending = unique(parents)
         self._load_dentries(np.concatenate(mountpoints))
 
     def _load_dentries(self, dentries: Column) -> None:
         kernel = self._kernel
-        pending = np.unique(dentries)
+        pending = unique(dentries)
         operations: dict[int, bool] = {}
         for _ in range(MAX_DEPTH):
             pending = self._new(pending, self._dentries)
@@ -131,13 +128,16 @@ class Paths:
             )
             for gva, parent, name, unhashed, inode, op in rows:
                 self._dentries[gva] = _Dentry(parent, name, unhashed, inode, operations.get(op, False))
-            pending = np.unique(parents)
+            pending = unique(parents)
+        # Names such as pipe:[7] are made of inodes: those of all of them are read here, at once.
+        special = [node.inode for node in self._dentries.values() if node.named_by_op]
+        self.inodes(np.array(special, dtype=np.uint64))
 
     def _load_operations(self, ops: Column, known: dict[int, bool]) -> None:
-        unique = self._new(np.unique(ops), known)
-        if unique.size:
-            dname = self._kernel.read("dentry_operations", "d_dname", unique)["d_dname"]
-            known.update(zip(unique.tolist(), (dname != 0).tolist(), strict=True))
+        fresh = self._new(unique(ops), known)
+        if fresh.size:
+            dname = self._kernel.read("dentry_operations", "d_dname", fresh)["d_dname"]
+            known.update(zip(fresh.tolist(), (dname != 0).tolist(), strict=True))
 
     def _names(self, dentries: Column, pointers: Column, lengths: Column) -> list[bytes]:
         """Short names lie in the dentry, which one gather reads for all; long ones are read one by one."""
@@ -165,7 +165,7 @@ class Paths:
 
     def inodes(self, gvas: Column) -> dict[int, Inode]:
         """What stat() would say of each inode."""
-        fresh = self._new(np.unique(gvas), self._inodes)
+        fresh = self._new(unique(gvas), self._inodes)
         if fresh.size:
             kernel = self._kernel
             columns = kernel.read("inode", INODE_FIELDS, fresh)
@@ -234,7 +234,7 @@ class Paths:
 
     def _special(self, node: _Dentry) -> Path:
         """Names made up by d_op->d_dname: pipes, sockets, anonymous inodes, namespaces, unlinked shared memory."""
-        inode = self.inodes(np.array([node.inode], dtype=np.uint64)).get(node.inode)
+        inode = self._inodes.get(node.inode)
         filesystem = inode.filesystem if inode else ""
         number = inode.number if inode else 0
         match filesystem:

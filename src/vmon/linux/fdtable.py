@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vmon.core.address import Gva
 from vmon.core.errors import GuestDataError
-from vmon.kernel.columns import Column
+from vmon.kernel.columns import Column, unique
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
@@ -84,7 +84,7 @@ def read_fds(kernel: Kernel, files: Column) -> OpenFds:
     mapped = _mapped(kernel, slots) & _mapped(kernel, opened) & _mapped(kernel, cloexec)
     unreadable.update(rows[~mapped].tolist())
     usable = mapped & (limits > 0)
-    for limit in np.unique(limits[usable & (limits <= GATHERED_FDS)]).tolist():
+    for limit in unique(limits[usable & (limits <= GATHERED_FDS)]).tolist():
         same = np.flatnonzero(usable & (limits == np.uint64(limit)))
         step = max(1, GATHERED_BYTES // (8 * limit))
         for at in range(0, len(same), step):

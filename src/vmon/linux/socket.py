@@ -8,13 +8,13 @@ Sources: include/net/sock.h, include/net/af_unix.h, net/ipv4/tcp_ipv4.c, net/uni
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from vmon.core.address import Gva
 from vmon.core.errors import GuestDataError
-from vmon.kernel.columns import Column, Columns
+from vmon.kernel.columns import Column, Columns, unique
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
@@ -63,8 +63,7 @@ WANTS = Wants(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SocketState:
+class SocketState(msgspec.Struct, frozen=True, gc=False):
     """One socket: who talks to whom."""
 
     family: str
@@ -85,13 +84,14 @@ class SocketState:
 
 def read_sockets(kernel: Kernel, sockets: Column) -> dict[int, SocketState]:
     """State of each struct socket, by its address. A socket that is being torn down has no sk and is left out."""
-    sockets = np.unique(sockets)
+    sockets = unique(sockets)
     sockets = sockets[sockets != 0]
     sks = kernel.read("socket", "sk", sockets)["sk"]
     sockets, sks = sockets[sks != 0], sks[sks != 0]
     columns = kernel.read("sock", SOCK_FIELDS, sks)
     families = columns[COMMON + "skc_family"]
     unix = _read_unix(kernel, sks[families == AF_UNIX])
+    ends = _endpoints(columns, families)
     rows = zip(
         sockets.tolist(),
         sks.tolist(),
@@ -102,8 +102,7 @@ def read_sockets(kernel: Kernel, sockets: Column) -> dict[int, SocketState]:
         strict=True,
     )
     result: dict[int, SocketState] = {}
-    for row, (socket, sk, family, kind, protocol, state) in enumerate(rows):
-        local, remote = _addresses(columns, row, family)
+    for local, remote, (socket, sk, family, kind, protocol, state) in zip(*ends, rows, strict=True):
         path, peer = unix.get(sk, (b"", 0))
         internet = family in (AF_INET, AF_INET6)
         result[socket] = SocketState(
@@ -129,25 +128,43 @@ def _state_name(state: int, connection: bool) -> str:
 
 
 Endpoint = tuple[str, int | None]
+NOWHERE: Endpoint = ("", None)
 
 
-def _addresses(columns: Columns, row: int, family: int) -> tuple[Endpoint, Endpoint]:
-    """Local and remote address and port of an internet socket; nothing for others."""
-    if family == AF_INET:
-        local: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
-            columns.raw(COMMON + "skc_rcv_saddr", 4)[row].tobytes()
-        )
-        remote: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(
-            columns.raw(COMMON + "skc_daddr", 4)[row].tobytes()
-        )
-    elif family == AF_INET6:
-        local = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_rcv_saddr", 16)[row].tobytes())
-        remote = ipaddress.IPv6Address(columns.raw(COMMON + "skc_v6_daddr", 16)[row].tobytes())
-    else:
-        return ("", None), ("", None)
-    local_port = int.from_bytes(columns.raw(COMMON + "skc_num", 2)[row].tobytes(), "little")
-    remote_port = int.from_bytes(columns.raw(COMMON + "skc_dport", 2)[row].tobytes(), "big")
-    return (str(local), local_port), (str(remote), remote_port)
+def _endpoints(columns: Columns, families: Column) -> tuple[list[Endpoint], list[Endpoint]]:
+    """Local and remote address and port of each socket; nothing for those that are not of the internet."""
+    local_ports = columns[COMMON + "skc_num"].tolist()
+    # Stored in network order.
+    remote_ports = columns[COMMON + "skc_dport"].astype(np.uint16).byteswap().tolist()
+    local4, remote4 = (_cells(columns, name, 4) for name in ("skc_rcv_saddr", "skc_daddr"))
+    local6, remote6 = (_cells(columns, name, 16) for name in ("skc_v6_rcv_saddr", "skc_v6_daddr"))
+    known: dict[bytes, str] = {}
+
+    def text(packed: bytes) -> str:
+        found = known.get(packed)
+        if found is None:
+            found = known[packed] = str(ipaddress.ip_address(packed))
+        return found
+
+    local: list[Endpoint] = []
+    remote: list[Endpoint] = []
+    for row, family in enumerate(families.tolist()):
+        if family == AF_INET:
+            local.append((text(local4[row]), local_ports[row]))
+            remote.append((text(remote4[row]), remote_ports[row]))
+        elif family == AF_INET6:
+            local.append((text(local6[row]), local_ports[row]))
+            remote.append((text(remote6[row]), remote_ports[row]))
+        else:
+            local.append(NOWHERE)
+            remote.append(NOWHERE)
+    return local, remote
+
+
+def _cells(columns: Columns, field: str, size: int) -> list[bytes]:
+    """The bytes of a field of every socket."""
+    data = columns.raw(COMMON + field, size).tobytes()
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def _read_unix(kernel: Kernel, sks: Column) -> dict[int, tuple[bytes, int]]:

@@ -92,6 +92,7 @@ class VirtualMachine:
         if not identity.from_cache:
             self._shelf.save(identity.profile)
         if connection.watch is not None:
+            # Those up to here, and those of the firmware before it boots, belong to this boot.
             self._resets = connection.watch.state().resets
         return identity, Kernel(KernelMemory(connection.ram, identity.bases), identity.profile)
 
@@ -116,7 +117,7 @@ class VirtualMachine:
         state = watch.state()
         if state.status == "running" and now - self._jiffies[1] > CLOCK_ALARM_S and self._connection.regs:
             # kexec leaves the old kernel whole and sends no event, but the old clock stands still.
-            return check_alive(ram, self._connection.regs.registers(), bases).passed
+            return check_alive(ram, self._connection.regs, bases).passed
         return state.resets == self._resets
 
     def _current(self) -> Kernel:
@@ -189,8 +190,7 @@ class VirtualMachine:
 
     def processes(self) -> list[Process]:
         """Every process, kernel threads too, in the order of the guest's own list. Under a millisecond for 500."""
-        snapshot = self.snapshot()
-        return [Process(snapshot, row) for row in range(len(snapshot))]
+        return Process.all_of(self.snapshot())
 
     def process(self, pid: int) -> Process:
         """One process by its pid in the first namespace; NoSuchProcess when there is none."""
@@ -203,7 +203,7 @@ class VirtualMachine:
                 f"no process {pid} in the guest",
                 hint="`vmon ps` lists the processes; pids are those of the first pid namespace",
             )
-        return Process(snapshot, 0)
+        return Process.all_of(snapshot)[0]
 
     def sockets(self) -> list[SocketRecord]:
         """Every socket that a process holds."""

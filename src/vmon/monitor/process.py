@@ -6,7 +6,9 @@ reads it for all processes of the snapshot at once (one to ten milliseconds for 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import repeat
+
+import msgspec
 
 from vmon.core.errors import NoSuchProcess
 from vmon.core.records import (
@@ -18,19 +20,49 @@ from vmon.core.records import (
     ThreadRecord,
     guest_text,
 )
-
-if TYPE_CHECKING:
-    from vmon.linux.snapshot import Snapshot
+from vmon.linux.snapshot import Snapshot
 
 
-class Process:
+class Process(msgspec.Struct, frozen=True, eq=False):
     """One process of the guest, as it was when its snapshot was taken."""
 
-    __slots__ = ("_row", "_snapshot")
+    pid: int
+    """Pid in the guest's first pid namespace (the kernel's tgid)."""
+    ppid: int
+    """Pid of the parent; 0 for the first process and for kthreadd."""
+    name: str
+    """comm: at most 15 bytes, set by the process itself."""
+    state: str
+    """Letter of /proc/PID/stat: R S D T t Z X I P."""
+    uid: int
+    """Real user id, as the first user namespace has it."""
+    start_boottime_ns: int
+    """When it started, in nanoseconds since the guest booted."""
+    threads_count: int
+    """Number of threads."""
+    kernel_thread: bool
+    """Whether it is a thread of the kernel."""
+    _snapshot: Snapshot
+    _row: int
 
-    def __init__(self, snapshot: Snapshot, row: int) -> None:
-        self._snapshot = snapshot
-        self._row = row
+    @classmethod
+    def all_of(cls, snapshot: Snapshot) -> list[Process]:
+        """Every process of a snapshot, in its order."""
+        return list(
+            map(
+                cls,
+                snapshot.pid,
+                snapshot.ppid,
+                [guest_text(name) for name in snapshot.name],
+                snapshot.state,
+                snapshot.uid,
+                snapshot.start_boottime_ns,
+                snapshot.threads,
+                snapshot.kernel_thread,
+                repeat(snapshot),
+                range(len(snapshot)),
+            )
+        )
 
     def __repr__(self) -> str:
         return f"<vmon.Process {self.key} {self.name!r}>"
@@ -45,41 +77,6 @@ class Process:
     def key(self) -> str:
         """pid@start in ns since boot: the same process for ever, also when the pid is used again."""
         return self._snapshot.key(self._row)
-
-    @property
-    def pid(self) -> int:
-        """Pid in the guest's first pid namespace (the kernel's tgid)."""
-        return self._snapshot.pid[self._row]
-
-    @property
-    def ppid(self) -> int:
-        """Pid of the parent; 0 for the first process and for kthreadd."""
-        return self._snapshot.ppid[self._row]
-
-    @property
-    def name(self) -> str:
-        """comm: at most 15 bytes, set by the process itself."""
-        return guest_text(self._snapshot.name[self._row])
-
-    @property
-    def state(self) -> str:
-        """Letter of /proc/PID/stat: R S D T t Z X I P."""
-        return self._snapshot.state[self._row]
-
-    @property
-    def uid(self) -> int:
-        """Real user id, as the first user namespace has it."""
-        return self._snapshot.uid[self._row]
-
-    @property
-    def kernel_thread(self) -> bool:
-        """Whether it is a thread of the kernel."""
-        return self._snapshot.kernel_thread[self._row]
-
-    @property
-    def threads_count(self) -> int:
-        """Number of threads."""
-        return self._snapshot.threads[self._row]
 
     @property
     def exe(self) -> str | None:

@@ -10,7 +10,7 @@ from vmon.monitor.process import Process
 
 def processes() -> dict[int, Process]:
     snapshot = Snapshot.of_all(scene("new").guest.kernel())
-    return {pid: Process(snapshot, row) for row, pid in enumerate(snapshot.pid)}
+    return {process.pid: process for process in Process.all_of(snapshot)}
 
 
 def test_attributes_are_those_of_its_row() -> None:
@@ -56,7 +56,7 @@ def test_a_process_that_ended_says_so() -> None:
     made = Scene("new")
     kernel = made.guest.kernel()
     snapshot = Snapshot.of_all(kernel)
-    worker = Process(snapshot, 2)
+    worker = Process.all_of(snapshot)[2]
     worker.require_alive()
     where = made.guest.at(made.worker_process.task, "task_struct", "start_boottime")
     kernel.memory.phys.write(made.guest.gpa(where), b"\1")  # type: ignore[attr-defined]
