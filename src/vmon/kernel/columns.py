@@ -121,8 +121,8 @@ def unique(values: NDArray[np.uint64]) -> Column:
 
 def text_rows(rows: NDArray[np.uint8]) -> list[bytes]:
     """Rows of NUL-padded text as byte strings, cut at the first NUL."""
-    width = rows.shape[1]
-    if not width:
+    if not rows.size:
         return [b""] * len(rows)
-    data = np.ascontiguousarray(rows).tobytes()
-    return [data[at : at + width].split(b"\0", 1)[0] for at in range(0, len(data), width)]
+    texts: list[bytes] = np.ascontiguousarray(rows).view(f"S{rows.shape[1]}").reshape(-1).tolist()
+    # numpy takes away the NULs at the end; what may follow a NUL within is left over from a longer name.
+    return [text.split(b"\0", 1)[0] if b"\0" in text else text for text in texts]

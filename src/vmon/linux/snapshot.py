@@ -87,23 +87,23 @@ class Snapshot:
         return task.decode_states(self._columns["__state"], self._columns["exit_state"])
 
     @cached_property
-    def _parents(self) -> tuple[list[int], list[str | None]]:
-        """Pid and key of each parent. real_parent may be any thread of it: its leader carries the identity."""
+    def _parents(self) -> Columns:
+        """Identity of each parent. real_parent may be any thread of it: its leader carries the identity."""
         read = self.kernel.read
         leaders = read("task_struct", "group_leader", self._columns["real_parent"])["group_leader"]
-        identity = read("task_struct", task.IDENTITY_FIELDS, leaders)
-        pids, starts = identity["pid"].tolist(), identity["start_boottime"].tolist()
-        return pids, [f"{pid}@{start}" if pid else None for pid, start in zip(pids, starts, strict=True)]
+        return read("task_struct", task.IDENTITY_FIELDS, leaders)
 
-    @property
+    @cached_property
     def ppid(self) -> list[int]:
         """Pid of the parent's thread group, 0 for none."""
-        return self._parents[0]
+        pids: list[int] = self._parents["pid"].tolist()
+        return pids
 
-    @property
+    @cached_property
     def parent_key(self) -> list[str | None]:
         """Key of the parent; None for the first process and for kthreadd."""
-        return self._parents[1]
+        starts = self._parents["start_boottime"].tolist()
+        return [f"{pid}@{start}" if pid else None for pid, start in zip(self.ppid, starts, strict=True)]
 
     @cached_property
     def kernel_thread(self) -> list[bool]:

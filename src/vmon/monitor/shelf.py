@@ -43,7 +43,7 @@ class ProfileShelf:
         for path in self._folder.glob(f"{build_id}@*.msgpack"):
             try:
                 profile = msgspec.msgpack.decode(path.read_bytes(), type=KernelProfile)
-            except (OSError, msgspec.MsgspecError):
+            except (OSError, ValueError, msgspec.MsgspecError):
                 continue
             if profile.build_id == build_id:
                 return profile

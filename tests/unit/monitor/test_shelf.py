@@ -84,9 +84,6 @@ def test_a_folder_that_cannot_be_written_is_no_error(cache: Path) -> None:
 DATA = msgspec.msgpack.encode(profile_of("new"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="msgspec raises UnicodeDecodeError for damaged text, which load() lets through"
-)
 def test_a_file_with_damaged_text_is_ignored(cache: Path) -> None:
     shelf = ProfileShelf(WANTS)
     shelf.save(profile_of("new"))
