@@ -116,6 +116,13 @@ def test_bit_fields(btf: Btf) -> None:
     assert btf.path(SAMPLE.task, "flags.plain") == Member("flags.plain", SAMPLE.u32, 288, 0)
 
 
+def test_a_bit_field_far_into_a_large_structure() -> None:
+    b = BtfBuilder()
+    u32 = b.integer("u32", 4)
+    far = b.composite("far", 1 << 20, [("x", u32, (1 << 23) - 3, 3)])
+    assert Btf(b.blob()).member(far, "x") == Member("x", u32, (1 << 23) - 3, 3)
+
+
 def test_enumerations(btf: Btf) -> None:
     assert btf.enumerators(SAMPLE.enum) == {"PIDTYPE_PID": 0, "PIDTYPE_SID": 3}
     assert btf.enumerators(SAMPLE.enum64) == {"SMALL": 1, "LARGE": 0x1234_5678_9ABC_DEF0}

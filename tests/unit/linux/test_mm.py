@@ -75,6 +75,12 @@ def test_a_claim_of_terabytes_is_cut_before_it_sizes_anything(end: int) -> None:
     assert read_cmdlines(kernel, read_mms(kernel, np.array([gva], dtype=np.uint64))) == [None]
 
 
+def test_arguments_beyond_the_limit_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mm, "MAX_ARGUMENT_BYTES", 4)
+    guest = Guest("new")
+    assert lines(guest, guest.mm(b"abcdefgh\0")) == [[b"abcd"]]
+
+
 def test_many_large_claims_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mm, "MAX_RANGES_BYTES", 10)
     guest = Guest("new")

@@ -386,7 +386,7 @@ def test_the_undamaged_scene_answers_everything(model: str) -> None:
     assert ask_everything(scene(model).guest.kernel()) == 11 + 3 * 5
 
 
-@steady(150)
+@steady(100)
 @given(st.sampled_from(["new", "old"]).flatmap(lambda model: st.tuples(st.just(model), damage(model))))
 def test_damaged_memory(case: tuple[str, list[tuple[int, bytes]]]) -> None:
     model, edits = case
@@ -460,7 +460,7 @@ def lying_profile(draw: st.DrawFn) -> tuple[str, KernelProfile]:
     return model, msgspec.structs.replace(profile, structs=structs, enums=enums)
 
 
-@steady(120)
+@steady(80)
 @given(lying_profile())
 def test_types_that_lie(case: tuple[str, KernelProfile]) -> None:
     model, profile = case
