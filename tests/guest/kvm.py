@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 def run_in_emulated_host(pytest: list[str]) -> int:
     say("the guests run under a stock KVM in an emulated host, some ten times slower than on hardware")
     # A host of its own: one that is up already belongs to somebody who works with it.
-    run_folder = tempfile.mkdtemp(prefix="vmon-kvm-")
+    run_folder = tempfile.mkdtemp(prefix="vmon-kvm-", dir="/tmp")
     os.environ["VMON_RUN_DIR"] = run_folder
     start = time.monotonic()
     try:
