@@ -25,11 +25,11 @@ def reference() -> str:
         "# Reference\n\nWritten by `./dev docs` from the program itself; do not edit.\n\n## Commands\n",
         "TARGET is a lab guest's NAME, `qmp:SOCKET-PATH`, `pid:QEMU-PID` or `dump:FILE`.\n",
     ]
-    context = click.Context(cli, info_name="vmon")
+    context = click.Context(cli, info_name="vmon", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
-        parts.extend(describe(command, f"vmon {name}"))
+        parts.extend(describe(command, name, context))
     parts.append("## Exit codes\n\n| code | error | meaning |\n|---|---|---|")
     parts.append("| 0 | | done |\n| 1 | | a fault of vmon itself |\n| 130 | | interrupted |")
     for error in sorted(all_errors(errors.VmonError), key=lambda kind: (kind.exit_code, kind.__name__)):
@@ -48,19 +48,18 @@ def reference() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def describe(command: click.Command, path: str) -> list[str]:
+def describe(command: click.Command, name: str, above: click.Context) -> list[str]:
     """One command, and those below it."""
-    parts = [f"### `{path}`\n"]
+    context = click.Context(command, info_name=name, parent=above)
+    parts = [f"### `{context.command_path}`\n"]
     if command.help:
         parts.append(inspect.cleandoc(command.help) + "\n")
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=path)
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
+        for below_name in command.list_commands(context):
+            below = command.get_command(context, below_name)
             assert below is not None
-            parts.extend(describe(below, f"{path} {name}"))
+            parts.extend(describe(below, below_name, context))
         return parts
-    context = click.Context(command, info_name=path)
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts.append(f"    {' '.join(usage.split())}\n")
     rows = [parameter.get_help_record(context) for parameter in command.params]

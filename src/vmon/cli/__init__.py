@@ -6,7 +6,6 @@ Commands are imported when they are called: the time to start is part of the pro
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 import click
@@ -78,8 +77,4 @@ def main() -> None:
         if error.hint:
             click.echo(f"      {printable(error.hint)}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader (head, a pager) has enough. Python would complain again at exit when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)

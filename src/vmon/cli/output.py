@@ -1,7 +1,7 @@
 """Every command's answer goes out through here: a table for people, json, jsonl or csv for programs.
 
-Writes to standard output only. Text of the guest is escaped in tables; json keeps it, with bytes that are not UTF-8
-written as \\xNN.
+Writes to standard output only. Text of the guest is escaped in tables, and in csv on a terminal; json keeps it, with
+bytes that are not UTF-8 written as \\xNN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import click
 import msgspec
 
-from vmon.core.text import printable, storable, width
+from vmon.core.text import UNSAFE, printable, storable, width
 
 FORMATS = ("table", "json", "jsonl", "csv")
 Row = Sequence[object]
@@ -97,7 +97,16 @@ def write_object(record: msgspec.Struct, output: str) -> None:
 def _json(value: object, indent: int = 0) -> str:
     plain = _storable(msgspec.to_builtins(value))
     data = msgspec.json.encode(plain)
-    return (msgspec.json.format(data, indent=indent) if indent else data).decode()
+    text = (msgspec.json.format(data, indent=indent) if indent else data).decode()
+    # JSON may hold DEL, C1 and characters that reorder text as they are; a terminal should not get them.
+    return UNSAFE.sub(
+        lambda match: match.group() if match.group() == "\n" else _json_escape(match.group()), text
+    )
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _storable(value: object) -> object:
@@ -116,7 +125,9 @@ def _cell_of_csv(value: object) -> object:
         return ""
     if isinstance(value, list):
         return _json(value)
-    return storable(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return printable(value) if sys.stdout.isatty() else storable(value)
 
 
 def write_table(header: Sequence[str], rows: Sequence[Row]) -> None:
@@ -150,7 +161,11 @@ def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool], limi
         gap = " " * (room - width(text))
         parts.append(gap + text if to_right else text + gap)
     line = "  ".join(parts).rstrip()
-    return line[: limit - 1] + "…" if limit and width(line) > limit else line
+    if not limit or width(line) <= limit:
+        return line
+    while width(line) > limit - 1:
+        line = line[: -max(1, (width(line) - limit + 1) // 2)]
+    return line + "…"
 
 
 def human_size(size_bytes: int | None) -> str | None:

@@ -13,6 +13,8 @@ from vmon.cli.ps import command
 from vmon.core.records import ProcessRecord
 
 MAX_COMMAND = 100
+MAX_INDENT = 180
+"""Sixty generations; deeper ones start at the left again."""
 
 
 @click.command()
@@ -47,6 +49,8 @@ def draw(records: list[ProcessRecord]) -> list[str]:
         seen.add(record.key)
         lines.append(first + label(record))
         below = children.get(record.key, [])
+        if len(rest) > MAX_INDENT:
+            rest = "…  "
         for at, child in reversed(list(enumerate(below))):
             last = at == len(below) - 1
             stack.append((child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))

@@ -96,7 +96,12 @@ def read_boot_time(kernel: Kernel) -> float:
 
 
 def read_jiffies(kernel: Kernel) -> int:
-    """jiffies_64: advances while the guest runs, though an idle tickless one may pause it for half a second."""
+    """jiffies_64: advances while the guest runs, though an idle tickless one may pause it for half a second.
+
+    0 for a kernel that does not name it.
+    """
+    if not kernel.has_symbol("jiffies_64"):
+        return 0
     return kernel.memory.u64(kernel.symbol("jiffies_64"))
 
 

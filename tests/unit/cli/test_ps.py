@@ -42,7 +42,18 @@ def test_command_lines() -> None:
 
 def test_the_table(run: Run) -> None:
     lines = run("ps", "x").stdout.splitlines()
-    assert lines[0].split() == ["PID", "PPID", "UID", "STATE", "THREADS", "RSS", "TTY", "STARTED", "NAME", "COMMAND"]
+    assert lines[0].split() == [
+        "PID",
+        "PPID",
+        "UID",
+        "STATE",
+        "THREADS",
+        "RSS",
+        "TTY",
+        "STARTED",
+        "NAME",
+        "COMMAND",
+    ]
     assert lines[1].split() == [
         "1",
         "0",
