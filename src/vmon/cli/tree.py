@@ -69,7 +69,7 @@ def label(record: ProcessRecord) -> str:
         parts.append(f"name {cell(record.name)}")
     if record.exe is not None and (record.exe_deleted or first != record.exe):
         parts.append(f"exe {cell(record.exe)}{' (deleted)' if record.exe_deleted else ''}")
-    parts.append(f"uid {record.uid}")
+    parts.append(f"uid {cell(record.uid)}")
     if record.resident_size is not None:
         parts.append(human_size(record.resident_size) or "")
     if record.threads > 1:

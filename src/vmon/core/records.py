@@ -29,20 +29,20 @@ class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
     root: str | None
     state: str
     """Letter of /proc/PID/stat: R S D T t Z X I P."""
-    uid: int
-    euid: int
-    suid: int
-    fsuid: int
-    gid: int
-    egid: int
-    sgid: int
-    fsgid: int
+    uid: int | None
+    euid: int | None
+    suid: int | None
+    fsuid: int | None
+    gid: int | None
+    egid: int | None
+    sgid: int | None
+    fsgid: int | None
     groups: list[int] | None
-    cap_inheritable: int
-    cap_permitted: int
-    cap_effective: int
-    cap_bounding: int
-    cap_ambient: int
+    cap_inheritable: int | None
+    cap_permitted: int | None
+    cap_effective: int | None
+    cap_bounding: int | None
+    cap_ambient: int | None
     start_time: float | None
     """Seconds since the epoch, by the guest's clock."""
     start_boottime_ns: int

@@ -8,6 +8,7 @@ not settled. Sources: arch/x86/kernel/head_64.S, arch/x86/mm/kaslr.c, init/init_
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -114,8 +115,16 @@ class KnownProfiles(Protocol):
         """(offset of the build id from __start_rodata, build id in hexadecimal) of each."""
         ...
 
-    def load(self, build_id: str) -> KernelProfile | None:
-        """The profile, or None when it can't be used any more."""
+    def load(self, build_id: str) -> Iterable[KernelProfile]:
+        """The profiles of a build: one, unless a guest lied about it."""
+        ...
+
+    def trusts(self, profile: KernelProfile, rodata: Gpa) -> bool:
+        """Whether this very guest was already seen to hold what the profile was learnt from."""
+        ...
+
+    def trust(self, profile: KernelProfile, rodata: Gpa) -> None:
+        """Remember that it does."""
         ...
 
 
@@ -194,13 +203,32 @@ def _judge(
 
 
 def _recall(phys: ReadPhys, rodata: Gpa, known: KnownProfiles) -> KernelProfile | None:
-    for offset, build_id in known.build_ids():
+    """A saved profile that is this kernel's: its build id is here, and so are the bytes that it was learnt from.
+
+    A build id alone is the guest's word. A guest that lies about its types would leave a false profile for every
+    honest guest of that build; so each guest proves a profile once, and is trusted with that profile from then on.
+    """
+    for offset, build_id in set(known.build_ids()):
         try:
-            if phys.read(Gpa(rodata + offset), len(build_id) // 2).hex() == build_id:
-                return known.load(build_id)
+            if phys.read(Gpa(rodata + offset), len(build_id) // 2).hex() != build_id:
+                continue
+            for profile in known.load(build_id):
+                if known.trusts(profile, rodata):
+                    return profile
+                if prove(phys, rodata, profile.proof_spans) == profile.proof:
+                    known.trust(profile, rodata)
+                    return profile
         except GuestDataError:
             continue
     return None
+
+
+def prove(phys: ReadPhys, rodata: Gpa, spans: Iterable[tuple[int, int]]) -> str:
+    """SHA-256 of parts of the image. Some 8 MB, 5 to 10 ms."""
+    digest = hashlib.sha256()
+    for offset, size in spans:
+        digest.update(phys.read(Gpa(rodata + offset), size))
+    return digest.hexdigest()
 
 
 def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evidence]) -> KernelProfile:
@@ -253,6 +281,7 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     )
     evidence.append(Evidence("build id", True, build_id))
     text = offsets["_text"]
+    spans = ((offsets["__start_BTF"], len(blob)), *table.spans())
     return KernelProfile(
         build_id=build_id,
         build_id_offset=build_id_offset,
@@ -265,6 +294,8 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
         missing=(*missing, *missing_enums, *(name for name in wants.symbols if name not in symbols)),
         symbol_count=table.count,
         type_count=len(btf),
+        proof_spans=spans,
+        proof=hashlib.sha256(b"".join(image[at : at + size] for at, size in spans)).hexdigest(),
         sources={"symbols": "kallsyms", "structs": "btf"},
     )
 

@@ -62,6 +62,14 @@ class Kallsyms:
     """Base of the offsets as stored, already slid; None where they are relative to their own place."""
     rule: AddressRule
     layout: str
+    tables: tuple[int, int]
+    """Where the token table and its index start and end."""
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Where the table's parts lie that are the same in every boot: (position, size) of names, tokens, offsets."""
+        first, last = int(self.starts[0]) - 1, int(self.starts[-1] + self.lengths[-1])
+        tables = (self.tables[0], self.tables[1] - self.tables[0])
+        return [(first, last - first), tables, (self.offsets_at, 4 * self.count)]
 
     def addresses(self, image_gva: int = 0) -> NDArray[np.uint64]:
         """Address of every symbol; `image_gva` is where the searched bytes start, used by place-relative tables."""
@@ -154,7 +162,16 @@ def locate_kallsyms(image: bytes) -> Kallsyms:
                     continue
                 offsets_at, relative_base, rule, layout = placed
                 return Kallsyms(
-                    image, count, table.tokens, starts, lengths, offsets_at, relative_base, rule, layout
+                    image,
+                    count,
+                    table.tokens,
+                    starts,
+                    lengths,
+                    offsets_at,
+                    relative_base,
+                    rule,
+                    layout,
+                    (table.start, table.end),
                 )
             reason = "no symbol count before the names"
     raise BadStructure(f"kallsyms: {reason}", field="kallsyms")

@@ -76,6 +76,10 @@ class KernelMemory:
                 result[walk] = translate_many(self.phys, roots, gvas[walk], self.bases.la57)
         return result
 
+    def mapped(self, gvas: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether there is RAM behind each kernel pointer: what is not, reads as zeros in a gather."""
+        return self.phys.contains(self.gpas(gvas), 1)
+
     def read(self, gva: Gva, size_bytes: int) -> bytes:
         """Exactly `size_bytes` bytes; NotMapped or PhysReadError says where it ends."""
         offset = gva - self._page_offset

@@ -76,6 +76,10 @@ class KernelProfile(msgspec.Struct, frozen=True):
     """Wanted structures and fields that this kernel does not have."""
     symbol_count: int
     type_count: int
+    proof_spans: tuple[tuple[int, int], ...]
+    """(offset from __start_rodata, size) of the bytes that this profile was learnt from."""
+    proof: str
+    """SHA-256 of those bytes: another guest of this build id is known by them, not by its word."""
     sources: dict[str, Source]
     """Where the parts of this profile came from: symbols, structs."""
 

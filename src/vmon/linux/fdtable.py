@@ -81,7 +81,8 @@ def read_fds(kernel: Kernel, files: Column) -> OpenFds:
         parts.append((part[0][kept], part[1][kept], part[2][kept], part[3][kept]))
 
     # Tables come in few sizes, so those of one size are read together.
-    mapped = _mapped(kernel, slots) & _mapped(kernel, opened) & _mapped(kernel, cloexec)
+    is_mapped = kernel.memory.mapped
+    mapped = is_mapped(slots) & is_mapped(opened) & is_mapped(cloexec)
     unreadable.update(rows[~mapped].tolist())
     usable = mapped & (limits > 0)
     for limit in unique(limits[usable & (limits <= GATHERED_FDS)]).tolist():
@@ -108,11 +109,6 @@ def read_fds(kernel: Kernel, files: Column) -> OpenFds:
         frozenset(unreadable),
         truncated,
     )
-
-
-def _mapped(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
-    """Whether there is RAM behind each address."""
-    return kernel.memory.phys.contains(kernel.memory.gpas(gvas), 8)
 
 
 def _read_alike(

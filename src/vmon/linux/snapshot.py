@@ -116,11 +116,17 @@ class Snapshot:
         """Objective credentials: what /proc shows."""
         return cred.read_creds(self.kernel, self._columns["real_cred"])
 
+    def _of_cred(self, values: list[int]) -> list[int | None]:
+        """Values of the credentials; None where a process's credentials are not in memory: not root, unknown."""
+        known = self.kernel.memory.mapped(self._columns["real_cred"])
+        if known.all():
+            return list(values)
+        return [value if there else None for value, there in zip(values, known.tolist(), strict=True)]
+
     @cached_property
-    def uid(self) -> list[int]:
+    def uid(self) -> list[int | None]:
         """Real uid."""
-        found: list[int] = self.cred["uid"].tolist()
-        return found
+        return self._of_cred(self.cred["uid"].tolist())
 
     @cached_property
     def _signal(self) -> Columns:
@@ -424,11 +430,15 @@ class Snapshot:
         return f"{self.pid[row]}@{self.start_boottime_ns[row]}"
 
     @cached_property
+    def _cred_numbers(self) -> dict[str, list[int | None]]:
+        """Ids and capabilities, as lists."""
+        return {name: self._of_cred(self.cred[name].tolist()) for name in CRED_NUMBERS}
+
+    @cached_property
     def _numbers(self) -> dict[str, list[int]]:
-        """Plain numbers of the record, as lists."""
+        """Other plain numbers of the record, as lists."""
         columns = self._columns
         return {
-            **{name: self.cred[name].tolist() for name in CRED_NUMBERS},
             "nice": (columns.signed("static_prio") - DEFAULT_NICE_PRIO).tolist(),
             "no_new_privs": (columns["atomic_flags"] & np.uint64(PFA_NO_NEW_PRIVS)).tolist(),
             "cpu": columns["thread_info.cpu"].tolist(),
@@ -442,6 +452,7 @@ class Snapshot:
     def record(self, row: int) -> ProcessRecord:
         """Every field of one process; what is dear is read for all at the first call."""
         numbers = {name: values[row] for name, values in self._numbers.items()}
+        ids = {name: values[row] for name, values in self._cred_numbers.items()}
         exe, cwd, root, line = self.exe[row], self.cwd[row], self.root[row], self.cmdline[row]
         user_time, system_time = self.cpu_times[row]
         spaces, boot = self.namespaces, self.boot_time
@@ -459,20 +470,20 @@ class Snapshot:
             cwd=guest_text(cwd.text) if cwd else None,
             root=guest_text(root.text) if root else None,
             state=self.state[row],
-            uid=numbers["uid"],
-            euid=numbers["euid"],
-            suid=numbers["suid"],
-            fsuid=numbers["fsuid"],
-            gid=numbers["gid"],
-            egid=numbers["egid"],
-            sgid=numbers["sgid"],
-            fsgid=numbers["fsgid"],
+            uid=ids["uid"],
+            euid=ids["euid"],
+            suid=ids["suid"],
+            fsuid=ids["fsuid"],
+            gid=ids["gid"],
+            egid=ids["egid"],
+            sgid=ids["sgid"],
+            fsgid=ids["fsgid"],
             groups=self.groups[row],
-            cap_inheritable=numbers["cap_inheritable"],
-            cap_permitted=numbers["cap_permitted"],
-            cap_effective=numbers["cap_effective"],
-            cap_bounding=numbers["cap_bset"],
-            cap_ambient=numbers["cap_ambient"],
+            cap_inheritable=ids["cap_inheritable"],
+            cap_permitted=ids["cap_permitted"],
+            cap_effective=ids["cap_effective"],
+            cap_bounding=ids["cap_bset"],
+            cap_ambient=ids["cap_ambient"],
             start_time=boot + self.start_boottime_ns[row] / NS_PER_SECOND if boot is not None else None,
             start_boottime_ns=self.start_boottime_ns[row],
             threads=self.threads[row],

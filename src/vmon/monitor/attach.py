@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
 from vmon.core.target import Target, parse_target
+from vmon.lab import state
 from vmon.monitor.machine import VirtualMachine
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class OpenTarget:
     watch: WatchVm | None
     hypervisor: str
     ram_access: str
-    pid: int | None
+    identity: str
     _closer: Closer
 
     def close(self) -> None:
@@ -67,7 +68,9 @@ def open_target(target: Target) -> OpenTarget:
 
         dump = open_dump(target.value)
         regs = dump if isinstance(dump, ReadRegs) else None
-        return OpenTarget(dump, regs, None, "dump", "file", None, dump)
+        file = Path(target.value).stat()
+        identity = f"dump {file.st_dev} {file.st_ino} {file.st_size} {file.st_mtime_ns}"
+        return OpenTarget(dump, regs, None, "dump", "file", identity, dump)
     from vmon.transport.qemu import attach_pid, attach_qemu  # noqa: PLC0415
     from vmon.transport.ram import MappedRam  # noqa: PLC0415
 
@@ -76,13 +79,12 @@ def open_target(target: Target) -> OpenTarget:
     elif target.kind == "pid":
         guest = attach_pid(int(target.value))
     else:
-        from vmon.lab import state  # noqa: PLC0415
-
         _, record = state.find(target.value)
         guest = attach_pid(record.pid)
     access = "mapped" if isinstance(guest.ram, MappedRam) else "process memory"
+    identity = f"process {guest.pid} {state.process_start(guest.pid)}"
     hypervisor = f"{guest.accel}, QEMU {guest.qemu_version}"
-    return OpenTarget(guest.ram, guest, guest, hypervisor, access, guest.pid, guest)
+    return OpenTarget(guest.ram, guest, guest, hypervisor, access, identity, guest)
 
 
 def dump(

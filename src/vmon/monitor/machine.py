@@ -39,10 +39,17 @@ class Connection(Protocol):
     watch: WatchVm | None
     hypervisor: str
     ram_access: str
+    identity: str
+    """Names this very run of the guest: another one under the same target has another."""
 
     def close(self) -> None:
         """Let go of sockets and files."""
         ...
+
+
+def rodata_of(identity: Identity) -> Gpa:
+    """Where the identified kernel's rodata starts."""
+    return Gpa(identity.bases.text_gpa + identity.profile.rodata_offset)
 
 
 class VirtualMachine:
@@ -51,7 +58,7 @@ class VirtualMachine:
     def __init__(self, target: str, connection: Connection, wait_s: float = 0.0) -> None:
         self.target = target
         self._connection = connection
-        self._shelf = ProfileShelf(WANTS)
+        self._shelf = ProfileShelf(WANTS, connection.identity)
         self._resets = 0
         self.reboots = 0
         """Times that another kernel was found under this target since it was attached."""
@@ -91,6 +98,7 @@ class VirtualMachine:
                 time.sleep(SETTLE_S)
         if not identity.from_cache:
             self._shelf.save(identity.profile)
+            self._shelf.trust(identity.profile, rodata_of(identity))
         if connection.watch is not None:
             # Those up to here, and those of the firmware before it boots, belong to this boot.
             self._resets = connection.watch.state().resets
@@ -100,7 +108,7 @@ class VirtualMachine:
         """Whether the identified kernel is the one that runs. Microseconds; a monitor round trip 4 times a second."""
         identity, ram, watch = self._identity, self._connection.ram, self._connection.watch
         profile, bases = identity.profile, identity.bases
-        rodata = Gpa(bases.text_gpa + profile.rodata_offset)
+        rodata = rodata_of(identity)
         try:
             build_id = ram.read(Gpa(rodata + profile.build_id_offset), len(profile.build_id) // 2).hex()
             same = build_id == profile.build_id and read_bases(ram, rodata, profile, []) == bases

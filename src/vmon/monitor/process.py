@@ -34,8 +34,8 @@ class Process(msgspec.Struct, frozen=True, eq=False):
     """comm: at most 15 bytes, set by the process itself."""
     state: str
     """Letter of /proc/PID/stat: R S D T t Z X I P."""
-    uid: int
-    """Real user id, as the first user namespace has it."""
+    uid: int | None
+    """Real user id, as the first user namespace has it; None when the credentials can't be read."""
     start_boottime_ns: int
     """When it started, in nanoseconds since the guest booted."""
     threads_count: int

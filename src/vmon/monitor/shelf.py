@@ -14,20 +14,26 @@ from pathlib import Path
 
 import msgspec
 
-from vmon.core.folders import cache_folder
+from vmon.core.address import Gpa
+from vmon.core.folders import cache_folder, run_folder
 from vmon.kernel.identify import BASE_WANTS
 from vmon.kernel.profile import KernelProfile, Wants
 
-NAME = re.compile(r"([0-9a-f]{16,128})@([0-9a-f]+)\.msgpack")
+NAME = re.compile(r"([0-9a-f]{16,128})@([0-9a-f]+)-[0-9a-f]{16}\.msgpack")
 
 
 class ProfileShelf:
-    """The saved profiles that answer one set of wants; others lie in folders of their own."""
+    """The saved profiles that answer one set of wants, as one guest may use them.
 
-    def __init__(self, wants: Wants) -> None:
+    `guest` names the guest for as long as it runs: that it holds the bytes of a profile is remembered for it alone.
+    """
+
+    def __init__(self, wants: Wants, guest: str) -> None:
         asked = BASE_WANTS | wants
         digest = hashlib.sha256(asked.digest_source().encode()).hexdigest()[:16]
         self._folder = cache_folder() / "profiles" / digest
+        self._trusted = run_folder() / "trusted"
+        self._guest = guest
 
     def build_ids(self) -> Iterator[tuple[int, str]]:
         """(offset of the build id from __start_rodata, build id) of each saved profile."""
@@ -38,24 +44,39 @@ class ProfileShelf:
         for match in filter(None, map(NAME.fullmatch, names)):
             yield int(match.group(2), 16), match.group(1)
 
-    def load(self, build_id: str) -> KernelProfile | None:
-        """The profile of a build; None when it is not there or not readable."""
-        for path in self._folder.glob(f"{build_id}@*.msgpack"):
+    def load(self, build_id: str) -> Iterator[KernelProfile]:
+        """The profiles of a build; none when it is not there or not readable."""
+        for path in sorted(self._folder.glob(f"{build_id}@*.msgpack")):
             try:
                 profile = msgspec.msgpack.decode(path.read_bytes(), type=KernelProfile)
             except (OSError, ValueError, msgspec.MsgspecError):
                 continue
             if profile.build_id == build_id:
-                return profile
-        return None
+                yield profile
+
+    def _mark(self, profile: KernelProfile, rodata: Gpa) -> Path:
+        text = f"{self._guest} {rodata:x} {profile.proof}"
+        return self._trusted / hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def trusts(self, profile: KernelProfile, rodata: Gpa) -> bool:
+        """Whether this guest was seen to hold the profile's bytes there."""
+        return self._mark(profile, rodata).exists()
+
+    def trust(self, profile: KernelProfile, rodata: Gpa) -> None:
+        """Remember that it was, until the host reboots; a folder that can't be written is no error."""
+        try:
+            self._trusted.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._mark(profile, rodata).touch()
+        except OSError:
+            return
 
     def save(self, profile: KernelProfile) -> None:
         """Keep a profile; a cache folder that can't be written is no error."""
-        path = self._folder / f"{profile.build_id}@{profile.build_id_offset:x}.msgpack"
+        name = f"{profile.build_id}@{profile.build_id_offset:x}-{profile.proof[:16]}.msgpack"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 file.write(msgspec.msgpack.encode(profile))
-            Path(file.name).replace(path)
+            Path(file.name).replace(self._folder / name)
         except OSError:
             return

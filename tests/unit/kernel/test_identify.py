@@ -4,6 +4,7 @@ import random
 import struct
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from tests.unit.linux.build import (
     profile_of,
     registers,
 )
+from vmon.core.address import Gpa
 from vmon.core.errors import (
     GuestDataError,
     GuestEncrypted,
@@ -37,6 +39,7 @@ from vmon.core.errors import (
 )
 from vmon.core.ports import Registers
 from vmon.kernel.identify import Identity, identify
+from vmon.kernel.image import find_images
 from vmon.kernel.memory import KernelBases
 from vmon.kernel.profile import KernelProfile
 from vmon.linux.snapshot import WANTS
@@ -52,13 +55,20 @@ class Known:
     def __init__(self, *profiles: KernelProfile) -> None:
         self.profiles = {profile.build_id: profile for profile in profiles}
         self.loaded: list[str] = []
+        self.trusted: set[tuple[str, Gpa]] = set()
 
     def build_ids(self) -> Iterable[tuple[int, str]]:
         return [(profile.build_id_offset, build_id) for build_id, profile in self.profiles.items()]
 
-    def load(self, build_id: str) -> KernelProfile | None:
+    def load(self, build_id: str) -> Iterable[KernelProfile]:
         self.loaded.append(build_id)
-        return self.profiles.get(build_id)
+        return [self.profiles[build_id]]
+
+    def trusts(self, profile: KernelProfile, rodata: Gpa) -> bool:
+        return (profile.proof, rodata) in self.trusted
+
+    def trust(self, profile: KernelProfile, rodata: Gpa) -> None:
+        self.trusted.add((profile.proof, rodata))
 
 
 def booted(model: str = "new", la57: bool = False) -> Guest:
@@ -132,6 +142,20 @@ def test_a_build_met_before_is_recalled_and_still_checked() -> None:
     broken.set(broken.init_task, "task_struct", {"comm": b"imposter"})
     with pytest.raises(NoKernelYet, match="not the swapper"):
         ask(broken, machine(), known)
+
+
+def test_a_profile_that_a_liar_left_is_not_used_for_an_honest_guest() -> None:
+    """Same build id, other types: what the profile was learnt from is not in this guest."""
+    learnt = profile_of("new")
+    lie = msgspec.structs.replace(learnt, proof_spans=((0, 64),), proof="00" * 32)
+    found = ask(booted(), machine(), Known(lie))
+    assert not found.from_cache
+    assert found.profile.proof != lie.proof
+    known = Known(lie)
+    ram = booted().ram()
+    candidate = find_images(ram)[0]
+    known.trust(lie, candidate.rodata_gpa)
+    assert identify(ram, machine(), WANTS, known).from_cache, "a guest that proved it once is not asked again"
 
 
 def test_a_known_build_that_is_not_here_changes_nothing() -> None:

@@ -13,6 +13,7 @@ class FakeConnection:
 
     hypervisor = "tcg, QEMU 0.0"
     ram_access = "fake"
+    identity = "fake"
 
     def __init__(self, guest: Guest, *, live: bool = True) -> None:
         self.ram: BoundedRam = guest.ram(calls_limit=1_000_000)
