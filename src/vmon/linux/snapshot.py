@@ -36,7 +36,6 @@ T = TypeVar("T")
 CRED_NUMBERS = [
     name for name in cred.CRED_FIELDS.split() if name not in ("user_ns", "group_info", "securebits")
 ]
-NS_PER_SECOND = 1_000_000_000
 DEFAULT_NICE_PRIO = 120
 PFA_NO_NEW_PRIVS = 1
 THREADS_SLACK = 64
@@ -319,7 +318,7 @@ class Snapshot:
             user, kernel_time = task.adjust_cpu_times(
                 users[row], systems[row], runs[row], before_user[row], before_system[row]
             )
-            times.append((user / NS_PER_SECOND, kernel_time / NS_PER_SECOND))
+            times.append((user / task.NS_PER_SECOND, kernel_time / task.NS_PER_SECOND))
         return times
 
     @cached_property
@@ -400,30 +399,7 @@ class Snapshot:
 
     def thread_records(self, row: int) -> list[ThreadRecord]:
         """Threads of one process, the main one included."""
-        found = task.find_threads(self.kernel, Gva(int(self._columns["signal"][row])))
-        columns = task.read_tasks(self.kernel, found)
-        states = task.decode_states(columns["__state"], columns["exit_state"])
-        return [
-            ThreadRecord(
-                tid=tid,
-                name=guest_text(name),
-                state=state,
-                start_boottime_ns=start,
-                user_time=user / NS_PER_SECOND,
-                system_time=system_ns / NS_PER_SECOND,
-                cpu=cpu,
-            )
-            for tid, name, state, start, user, system_ns, cpu in zip(
-                columns["pid"].tolist(),
-                text_rows(columns.raw("comm")),
-                states,
-                columns["start_boottime"].tolist(),
-                columns["utime"].tolist(),
-                columns["stime"].tolist(),
-                columns["thread_info.cpu"].tolist(),
-                strict=True,
-            )
-        ]
+        return task.thread_records(self.kernel, Gva(int(self._columns["signal"][row])))
 
     def key(self, row: int) -> str:
         """pid@start, the name of a process that is never used again in this boot."""
@@ -484,7 +460,7 @@ class Snapshot:
             cap_effective=ids["cap_effective"],
             cap_bounding=ids["cap_bset"],
             cap_ambient=ids["cap_ambient"],
-            start_time=boot + self.start_boottime_ns[row] / NS_PER_SECOND if boot is not None else None,
+            start_time=boot + self.start_boottime_ns[row] / task.NS_PER_SECOND if boot is not None else None,
             start_boottime_ns=self.start_boottime_ns[row],
             threads=self.threads[row],
             nice=numbers["nice"],

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from vmon.core.address import Gva
 from vmon.core.errors import BadStructure, GuestDataError
-from vmon.kernel.columns import Column, Columns
+from vmon.core.records import ThreadRecord, guest_text
+from vmon.kernel.columns import Column, Columns, text_rows
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
 MAX_TASKS = 200_000
+NS_PER_SECOND = 1_000_000_000
 MAX_PID = 4 << 20
 PF_KTHREAD = 0x0020_0000
 
@@ -127,6 +129,33 @@ def find_threads(kernel: Kernel, signal: Gva, limit: int = MAX_TASKS) -> Column:
     head = Gva(signal + kernel.offset("signal_struct", "thread_head"))
     nodes = walk_list(kernel, head, "signal_struct.thread_head", limit)
     return np.array(nodes, dtype=np.uint64) - np.uint64(offset)
+
+
+def thread_records(kernel: Kernel, signal: Gva) -> list[ThreadRecord]:
+    """Every thread of one thread group, as records; times are the thread's own, unscaled."""
+    columns = read_tasks(kernel, find_threads(kernel, signal))
+    rows = zip(
+        columns["pid"].tolist(),
+        text_rows(columns.raw("comm")),
+        decode_states(columns["__state"], columns["exit_state"]),
+        columns["start_boottime"].tolist(),
+        columns["utime"].tolist(),
+        columns["stime"].tolist(),
+        columns["thread_info.cpu"].tolist(),
+        strict=True,
+    )
+    return [
+        ThreadRecord(
+            tid=tid,
+            name=guest_text(name),
+            state=state,
+            start_boottime_ns=start,
+            user_time=user_ns / NS_PER_SECOND,
+            system_time=system_ns / NS_PER_SECOND,
+            cpu=cpu,
+        )
+        for tid, name, state, start, user_ns, system_ns, cpu in rows
+    ]
 
 
 def decode_states(state: Column, exit_state: Column) -> list[str]:
