@@ -16,7 +16,6 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 VMON = Path(sys.executable).with_name("vmon")
-pytestmark = pytest.mark.xdist_group("readme")
 
 
 def session_lines() -> list[str]:

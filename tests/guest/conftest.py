@@ -84,7 +84,7 @@ def own_run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(
     scope="session",
-    params=[pytest.param(kernel, marks=pytest.mark.xdist_group(kernel)) for kernel in KERNELS],
+    params=KERNELS,
 )
 def guest(request: pytest.FixtureRequest, guests: Guests) -> LabGuest:
     """A running guest with the workload in it, once for each kernel of the matrix."""

@@ -25,7 +25,7 @@ from vmon.lab.host.machine import NAME, RUN_IN_HOST, KvmHost
 from vmon.lab.kernels import find_kernel
 
 CHECKOUT = Path(__file__).parents[2]
-PARALLEL = ("-n", "2", "--dist", "loadgroup")
+PARALLEL = ("-n", "2", "--dist", "loadfile")
 """Not in the emulated host: its guests have all of this machine's CPUs already."""
 
 

@@ -252,7 +252,9 @@ def test_a_kernel_that_does_not_come_up_leaves_nothing_but_its_words() -> None:
 
 def test_up_interrupted_leaves_nothing() -> None:
     name = f"interrupted-{os.getpid()}"
-    program = f"from vmon.lab.guest import LabGuest\nLabGuest.up({name!r})"
+    # A shell that starts a test run in the background has it ignore SIGINT, and Python then leaves it so.
+    program = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += f"from vmon.lab.guest import LabGuest\nLabGuest.up({name!r})"
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as client:
         deadline = time.monotonic() + 30
         while (record := state.load(state.guest_folder(name))) is None and time.monotonic() < deadline:

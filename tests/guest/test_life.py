@@ -19,9 +19,7 @@ from vmon.lab.kernels import find_kernel
 from vmon.lab.rootfs import build_initramfs
 
 
-@pytest.mark.parametrize(
-    "kernel", [pytest.param(k, marks=pytest.mark.xdist_group(k)) for k in ("5.10", "7.2")]
-)
+@pytest.mark.parametrize("kernel", ("5.10", "7.2"))
 def test_polled_from_power_on(kernel: str) -> None:
     """Every answer during boot is an error of identification or the truth."""
     name = f"boot-{kernel}-{os.getpid()}"
@@ -54,7 +52,6 @@ def test_polled_from_power_on(kernel: str) -> None:
             guest.down()
 
 
-@pytest.mark.xdist_group("reset")
 def test_reset_is_noticed_and_the_dead_kernel_is_never_shown_again(overlay: Path) -> None:
     name = f"reset-{os.getpid()}"
     with (
@@ -89,7 +86,6 @@ def test_reset_is_noticed_and_the_dead_kernel_is_never_shown_again(overlay: Path
         assert vm.reboots == 1
 
 
-@pytest.mark.xdist_group("reset")
 def test_another_kernel_by_kexec_is_noticed_though_nothing_is_reset(overlay: Path, tmp_path: Path) -> None:
     following = find_kernel("7.2")
     both = tmp_path / "overlay"
@@ -115,7 +111,6 @@ def test_another_kernel_by_kexec_is_noticed_though_nothing_is_reset(overlay: Pat
         assert_agrees(guest, vm, 34 * 10)
 
 
-@pytest.mark.xdist_group("storm")
 def test_fork_storm(overlay: Path) -> None:
     """Polled while the guest forks as fast as it can: no error, no stable process missed, no row that is garbage."""
     with LabGuest.up(f"storm-{os.getpid()}", kernel="6.12", cpus=2, overlay=overlay) as guest:
@@ -152,7 +147,6 @@ def ended(guest: LabGuest, keys: set[str]) -> set[str]:
     return {key for key in keys if key.split("@")[0].encode() not in alive}
 
 
-@pytest.mark.xdist_group("many")
 def test_two_thousand_processes(overlay: Path) -> None:
     with LabGuest.up(f"many-{os.getpid()}", kernel="6.18", ram_bytes=1 << 30, overlay=overlay) as guest:
         assert guest.run("ulimit -u unlimited; /lab/workload many 2000", timeout_s=120).out == b"ready\n"

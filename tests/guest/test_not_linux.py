@@ -17,7 +17,6 @@ from vmon.core.errors import GuestEncrypted, IdentifyError, NoKernelYet, NotLinu
 
 VMON = Path(sys.executable).with_name("vmon")
 MEMTEST = Path("/boot/memtest86+x64.bin")
-pytestmark = pytest.mark.xdist_group("not-linux")
 
 
 @contextmanager

@@ -38,9 +38,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in VARIANTS]
-)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_variant_agrees_with_proc(variant: str, overlay: Path) -> None:
     kernel, options, expected = VARIANTS[variant]
     with LabGuest.up(f"v-{variant}-{os.getpid()}", kernel=kernel, overlay=overlay, **options) as guest:
@@ -69,7 +67,6 @@ def plain(overlay: Path) -> Iterator[LabGuest]:
         yield guest
 
 
-@pytest.mark.xdist_group("plain")
 class TestPlainGuest:
     """One guest of 6.1, reached in every way."""
 

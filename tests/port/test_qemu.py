@@ -25,7 +25,6 @@ from vmon.transport.qemu import QemuGuest, attach_pid, attach_qemu
 from vmon.transport.qemu.monitor_text import host_address
 from vmon.transport.ram import MappedRam, ProcessRam
 
-pytestmark = pytest.mark.xdist_group("port")
 GIB = 1 << 30
 
 

@@ -21,7 +21,6 @@ from vmon.transport.fake import FakeRam
 from vmon.transport.qemu import QemuGuest, attach_qemu
 from vmon.transport.ram import ExtentTable, MappedRam, ProcessRam
 
-pytestmark = pytest.mark.xdist_group("port")
 TRANSPORTS = ["mapped", "mapped-two-files", "process", "process-two-files", "raw", "elf", "lime", "fake"]
 
 

@@ -51,7 +51,7 @@ MODULES = (
 )
 """What is kept of a kernel's modules, with what they depend on; the rest of them a lab guest never loads."""
 
-SPLIT = re.compile(r"linux-(?:binary|modules|base)-\d\S+")
+SPLIT = re.compile(r"linux-(binary|modules)-\d.*")
 VMLINUZ = "vmlinuz"
 VMLINUX = "vmlinux"
 """The same kernel unpacked, where something made it: an emulated CPU is slow at unpacking."""

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,9 @@ def test_a_half_made_guest_is_found_by_its_pid_file():
         other.kill()
     own = ["sh", "-c", "sleep 100 & wait", str(folder / "qemu.pid")]
     with subprocess.Popen(own, start_new_session=True) as ours:
+        # Popen returns while exec is still at work: for a moment the new program has no arguments yet.
+        while not Path(f"/proc/{ours.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
         (folder / "qemu.pid").write_text(f"{ours.pid}\n")
         assert state.find_qemu(folder) == (ours.pid, state.process_start(ours.pid))
         os.killpg(ours.pid, 9)
