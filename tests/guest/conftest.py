@@ -37,7 +37,11 @@ def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Guests:
-    """Boots a guest of a kernel when it is first asked for."""
+    """Boots a guest of a kernel when it is first asked for, and ends the one before.
+
+    Pytest runs the tests of one kernel after another. In the emulated host of `./dev guest --kvm` two guests at a
+    time now and then ruin each other, which is the emulator's doing.
+    """
 
     def __init__(self, overlay: Path) -> None:
         self._overlay = overlay
@@ -45,6 +49,7 @@ class Guests:
 
     def get(self, kernel: str) -> LabGuest:
         if kernel not in self._guests:
+            self.end()
             guest = LabGuest.up(f"t-{kernel}-{os.getpid()}", kernel=kernel, cpus=2, overlay=self._overlay)
             self._guests[kernel] = guest
             done = guest.run("/lab/workload", timeout_s=60)
@@ -52,8 +57,8 @@ class Guests:
         return self._guests[kernel]
 
     def end(self) -> None:
-        for guest in self._guests.values():
-            guest.down()
+        while self._guests:
+            self._guests.popitem()[1].down()
 
 
 @pytest.fixture(scope="session")
