@@ -51,7 +51,9 @@ MODULES = (
 )
 """What is kept of a kernel's modules, with what they depend on; the rest of them a lab guest never loads."""
 
-SPLIT = re.compile(r"linux-(binary|modules)-\d.*")
+SPLIT = re.compile(r"linux-(?:binary|modules)-\d\S+")
+LISTS = re.compile(r"linux-base-\d\S+")
+"""From 7.2 on it has modules.builtin; of older kernels the mirror may not have it any more, nor is it needed."""
 VMLINUZ = "vmlinuz"
 VMLINUX = "vmlinux"
 """The same kernel unpacked, where something made it: an emulated CPU is slow at unpacking."""
@@ -163,8 +165,11 @@ def _fetch_into(series: Series, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{series.key}-", dir=folder.parent) as temporary:
         debs = Path(temporary) / "debs"
         debs.mkdir()
-        parts = [Package(name, package.version) for name in suite.depends(package) if SPLIT.fullmatch(name)]
+        needed = suite.depends(package)
+        parts = [Package(name, package.version) for name in needed if SPLIT.fullmatch(name)]
         files = suite.download([package, *parts], debs)
+        lists = [Package(name, package.version) for name in needed if parts and LISTS.fullmatch(name)]
+        files = suite.download(lists, debs) if lists else files
         ready = Path(temporary) / "kernel"
         ready.mkdir()
         with Progress(f"unpacking {package.name}") as progress:
