@@ -37,7 +37,7 @@ EVERYTHING_STAGES = {
     "cmdline": SNAPSHOT + "Snapshot.cmdline",
     "translate pages": "vmon.linux.mm.translate_many",
     "read fds": "vmon.linux.fdtable.read_fds",
-    "files, with paths, inodes": SNAPSHOT + "Snapshot._files",
+    "files, with paths, inodes": SNAPSHOT + "Snapshot._open",
     "paths load": "vmon.linux.dentry.Paths.load",
     "paths resolve": SNAPSHOT + "Snapshot._resolve",
     "inodes": "vmon.linux.dentry.Paths.inodes",
@@ -87,12 +87,6 @@ def everything(vm: VirtualMachine) -> object:
     return [(p.pid, p.exe, p.cmdline, p.files(), p.sockets()) for p in vm.processes()]
 
 
-def everything_columns(vm: VirtualMachine) -> object:
-    """exe, command line, descriptors and the files behind them, as columns; sockets as records."""
-    s = vm.snapshot()
-    return s.exe, s.cmdline, s.fds, s._files, s.sockets
-
-
 def records(vm: VirtualMachine) -> object:
     """Every field of a process record, what `vmon ps -o json` writes."""
     return vm.snapshot().records()
@@ -121,7 +115,6 @@ def _crowd(
     add("basic fields", basic, BASIC_TARGET_MS)
     add("basic fields as columns", basic_columns, BASIC_TARGET_MS)
     add("everything", everything, EVERYTHING_TARGET_MS)
-    add("everything as columns", everything_columns)
     add("all record fields", records)
     if stages:
         few = max(3, rounds // 5)
