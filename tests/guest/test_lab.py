@@ -231,6 +231,10 @@ def test_a_guest_that_ends_by_itself() -> None:
     guest = LabGuest.up(name)
     with pytest.raises(TargetGone):
         guest.run("poweroff -f; sleep 100")
+    # The agent's pipe breaks as QEMU ends, a moment before the process is gone.
+    deadline = time.monotonic() + 10
+    while guest.is_running() and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not guest.is_running()
     # Its name is free at once, although nobody took it down.
     with LabGuest.up(name) as again:

@@ -207,8 +207,17 @@ def test_a_socket_handed_over_by_another_process(tmp_path: Path) -> None:
             assert (guest.pid, guest.name) == (pid, "handed")
         with attach_pid(pid) as guest:
             assert guest.qmp_path == path
-        found = next(g for g in find_guests() if g.pid == pid)
-        assert [(offer.path, offer.state) for offer in found.qmp] == [(path, "free")]
+        # QEMU takes a moment to notice that its client hung up.
+        deadline = time.monotonic() + 10
+        while (offers := offers_of(pid)) != [(path, "free")] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert offers == [(path, "free")]
+
+
+def offers_of(pid: int) -> list[tuple[str, str]]:
+    """QMP sockets of a guest and their states."""
+    found = next(guest for guest in find_guests() if guest.pid == pid)
+    return [(offer.path, offer.state) for offer in found.qmp]
 
 
 def test_guests_of_this_host(pc_6g_memfd: Machine, q35_6g_anonymous: Machine) -> None:
