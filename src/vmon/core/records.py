@@ -2,6 +2,7 @@
 
 Pure data. Text that comes from the guest is str decoded as the file system does it (surrogateescape), so no byte is
 lost; who prints it escapes it. None means that the field could not be read or does not apply; it is never guessed.
+Records of plain values are left out of Python's garbage collection (gc=False): there are ten thousands of them.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The CPU that it last ran on."""
 
 
-class ThreadRecord(msgspec.Struct, frozen=True, kw_only=True):
+class ThreadRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thread of a process."""
 
     tid: int
@@ -88,7 +89,7 @@ class ThreadRecord(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int
 
 
-class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+class FileRecord(msgspec.Struct, frozen=True, gc=False):
     """One open file descriptor."""
 
     pid: int
@@ -107,7 +108,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-class SocketRecord(msgspec.Struct, frozen=True, kw_only=True):
+class SocketRecord(msgspec.Struct, frozen=True, gc=False):
     """One socket that a process holds."""
 
     pid: int
@@ -127,7 +128,7 @@ class SocketRecord(msgspec.Struct, frozen=True, kw_only=True):
     net_namespace: int | None
 
 
-class MapRecord(msgspec.Struct, frozen=True, kw_only=True):
+class MapRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One area of a process's address space."""
 
     pid: int
@@ -142,7 +143,7 @@ class MapRecord(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool
 
 
-class EnvRecord(msgspec.Struct, frozen=True, kw_only=True):
+class EnvRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One environment variable, as laid out at exec."""
 
     pid: int
@@ -155,7 +156,7 @@ def guest_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
+class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that was checked when the kernel was identified."""
 
     check: str

@@ -1,22 +1,23 @@
 """A path is a (mount, dentry) pair: names are joined upwards through d_parent, and across mounts, to the root.
 
-Reads dentry, mount, inode, super_block. A hostile guest can make the tree a loop: depth and name lengths are bounded.
-When the guest renames meanwhile, a path can mix the old and the new name of one component.
+Reads dentry, mount, and the inodes of files without a name. A hostile guest can make the tree a loop: depth and name
+lengths are bounded. When the guest renames meanwhile, a path can mix the old and the new name of one component.
 Sources: fs/d_path.c, fs/mount.h, include/linux/dcache.h.
 """
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vmon.core.address import Gva
 from vmon.core.errors import GuestDataError
-from vmon.kernel.columns import Column, unique
+from vmon.kernel.columns import Column, Columns, text_rows, unique
 from vmon.kernel.profile import Wants
+from vmon.linux.inode import read_filesystems
 from vmon.linux.kernel import Kernel, distinct
 
 MAX_DEPTH = 200
@@ -24,22 +25,22 @@ MAX_NAME_BYTES = 255
 MAX_DENTRIES = 1_000_000
 
 # d_shortname: d_iname until 6.14. d_name sits in an anonymous union since 6.16.
-DENTRY_FIELDS = "d_parent d_name.name d_name.len d_inode d_hash.pprev d_op"
+DENTRY_FIELDS = "d_parent d_name.name d_name.len d_inode d_hash.pprev d_op d_shortname"
 MOUNT_FIELDS = "mnt_parent mnt_mountpoint mnt.mnt_root"
-INODE_FIELDS = "i_mode i_ino i_rdev i_size i_sb i_private i_uid i_nlink"
 WANTS = Wants(
     structs={
-        "dentry": DENTRY_FIELDS + " d_shortname|d_iname",
+        "dentry": DENTRY_FIELDS + "|d_iname",
         "dentry_operations": "d_dname",
         "mount": MOUNT_FIELDS + " mnt mnt_id mnt_ns",
-        "inode": INODE_FIELDS,
-        "super_block": "s_dev s_type s_id",
-        "file_system_type": "name",
+        "inode": "i_ino i_sb i_private",
         "ns_common": "ops inum",
         "proc_ns_operations": "name",
         "fs_struct": "pwd.mnt pwd.dentry root.mnt root.dentry",
     }
 )
+
+
+NOWHERE = (0, 0, 0)
 
 
 class Path(msgspec.Struct, frozen=True, gc=False):
@@ -49,27 +50,10 @@ class Path(msgspec.Struct, frozen=True, gc=False):
     deleted: bool
 
 
-class Inode(msgspec.Struct, frozen=True, gc=False):
-    """What stat() would say of an inode."""
-
-    mode: int
-    number: int
-    device: int
-    """As in struct stat, major << 8 | minor for small numbers."""
-    rdev: int
-    size_bytes: int
-    filesystem: str
-    private: int
-    nlink: int
-    uid: int
-
-
 class _Dentry(msgspec.Struct, frozen=True, gc=False):
     parent: int
     name: bytes
     unhashed: bool
-    inode: int
-    named_by_op: bool
 
 
 class Paths:
@@ -82,7 +66,7 @@ class Paths:
         self._kernel = kernel
         self._mounts: dict[int, tuple[int, int, int]] = {}
         self._dentries: dict[int, _Dentry] = {}
-        self._inodes: dict[int, Inode] = {}
+        self._special: dict[int, Path] = {}
         self._known: dict[tuple[int, int], bytes | None] = {}
         self._mnt_offset = kernel.offset("mount", "mnt")
         self._short_offset = kernel.offset("dentry", "d_shortname")
@@ -105,57 +89,52 @@ class Paths:
         self._load_dentries(np.concatenate(mountpoints))
 
     def _load_dentries(self, dentries: Column) -> None:
-        kernel = self._kernel
         pending = unique(dentries)
-        operations: dict[int, bool] = {}
+        special: list[tuple[Column, Column]] = []
         for _ in range(MAX_DEPTH):
             pending = self._new(pending, self._dentries)
             if not pending.size or len(self._dentries) > MAX_DENTRIES:
                 break
-            columns = kernel.read("dentry", DENTRY_FIELDS, pending)
-            names = self._names(pending, columns["d_name.name"], columns["d_name.len"])
-            ops = columns["d_op"]
-            self._load_operations(ops, operations)
+            columns = self._kernel.read("dentry", DENTRY_FIELDS, pending)
             parents = columns["d_parent"]
-            rows = zip(
-                pending.tolist(),
-                parents.tolist(),
-                names,
-                (columns["d_hash.pprev"] == 0).tolist(),
-                columns["d_inode"].tolist(),
-                ops.tolist(),
-                strict=True,
-            )
-            for gva, parent, name, unhashed, inode, op in rows:
-                self._dentries[gva] = _Dentry(parent, name, unhashed, inode, operations.get(op, False))
+            unhashed = columns["d_hash.pprev"] == 0
+            nodes = map(_Dentry, parents.tolist(), self._names(pending, columns), unhashed.tolist())
+            self._dentries.update(zip(pending.tolist(), nodes, strict=True))
+            named = self._named_by_op(columns["d_op"])
+            special.append((pending[named], columns["d_inode"][named]))
             pending = unique(parents)
-        # Names such as pipe:[7] are made of inodes: those of all of them are read here, at once.
-        special = [node.inode for node in self._dentries.values() if node.named_by_op]
-        self.inodes(np.array(special, dtype=np.uint64))
+        if special:
+            self._load_special(*map(np.concatenate, zip(*special, strict=True)))
 
-    def _load_operations(self, ops: Column, known: dict[int, bool]) -> None:
-        fresh = self._new(unique(ops), known)
-        if fresh.size:
-            dname = self._kernel.read("dentry_operations", "d_dname", fresh)["d_dname"]
-            known.update(zip(fresh.tolist(), (dname != 0).tolist(), strict=True))
+    def _named_by_op(self, ops: Column) -> NDArray[np.bool_]:
+        """Which dentries have no name but a function that makes one up."""
+        operations, which = distinct(ops)
+        dname = self._kernel.read("dentry_operations", "d_dname", operations)["d_dname"] != 0
+        # Index -1 is for a null pointer.
+        return np.append(dname, False)[which]
 
-    def _names(self, dentries: Column, pointers: Column, lengths: Column) -> list[bytes]:
-        """Short names lie in the dentry, which one gather reads for all; long ones are read one by one."""
-        kernel = self._kernel
-        width = kernel.profile["dentry"]["d_shortname"].size
-        inline = kernel.memory.gather(dentries + np.uint64(self._short_offset), width)
-        data = inline.tobytes()
-        names: list[bytes] = []
-        rows = zip(dentries.tolist(), pointers.tolist(), lengths.tolist(), strict=True)
-        for row, (gva, pointer, length) in enumerate(rows):
-            length = min(length, MAX_NAME_BYTES)
-            if pointer == gva + self._short_offset:
-                names.append(data[row * width : row * width + min(length, width)])
-                continue
+    def _load_special(self, dentries: Column, inodes: Column) -> None:
+        columns = self._kernel.read("inode", "i_ino i_sb i_private", inodes)
+        rows = zip(
+            dentries.tolist(),
+            read_filesystems(self._kernel, columns["i_sb"]),
+            columns["i_ino"].tolist(),
+            columns["i_private"].tolist(),
+            strict=True,
+        )
+        for gva, filesystem, number, private in rows:
+            self._special[gva] = self._made_up(gva, filesystem, number, private)
+
+    def _names(self, dentries: Column, columns: Columns) -> list[bytes]:
+        """Short names lie in the dentry itself; long ones are read one by one."""
+        names = text_rows(columns.raw("d_shortname"))
+        pointers = columns["d_name.name"]
+        for row in np.flatnonzero(pointers != dentries + np.uint64(self._short_offset)).tolist():
             try:
-                names.append(kernel.memory.read(Gva(pointer), length))
+                length = min(int(columns["d_name.len"][row]), MAX_NAME_BYTES)
+                names[row] = self._kernel.memory.read(Gva(int(pointers[row])), length)
             except GuestDataError:
-                names.append(b"?")
+                names[row] = b"?"
         return names
 
     @staticmethod
@@ -163,53 +142,15 @@ class Paths:
         fresh = [gva for gva in gvas.tolist() if gva and gva not in known]
         return np.array(fresh, dtype=np.uint64)
 
-    def inodes(self, gvas: Column) -> dict[int, Inode]:
-        """What stat() would say of each inode."""
-        fresh = self._new(unique(gvas), self._inodes)
-        if fresh.size:
-            kernel = self._kernel
-            columns = kernel.read("inode", INODE_FIELDS, fresh)
-            blocks, which = distinct(columns["i_sb"])
-            supers = kernel.read("super_block", "s_dev s_type", blocks)
-            types, type_of = distinct(supers["s_type"])
-            name_pointers = kernel.read("file_system_type", "name", types)["name"]
-            filesystems = [self._string(pointer) for pointer in name_pointers.tolist()]
-            devices = supers["s_dev"].tolist()
-            rows = zip(
-                fresh.tolist(),
-                which.tolist(),
-                *(columns[name].tolist() for name in INODE_FIELDS.split() if name != "i_sb"),
-                strict=True,
-            )
-            for gva, block, mode, number, rdev, size, private, uid, nlink in rows:
-                self._inodes[gva] = Inode(
-                    mode=mode,
-                    number=number,
-                    device=_user_device(devices[block]) if block >= 0 else 0,
-                    rdev=_user_device(rdev),
-                    size_bytes=size,
-                    filesystem=filesystems[type_of[block]] if block >= 0 and type_of[block] >= 0 else "",
-                    private=private,
-                    nlink=nlink,
-                    uid=uid,
-                )
-        return self._inodes
-
-    def _string(self, gva: int) -> str:
-        try:
-            return self._kernel.memory.string(Gva(gva), 64).decode("ascii", "replace")
-        except GuestDataError:
-            return ""
-
     def resolve(self, vfsmount: int, dentry: int) -> Path | None:
         """The path of a loaded pair; None for a null pair or a tree that makes no sense."""
         node = self._dentries.get(dentry)
         if node is None or not vfsmount:
             return None
         mount = vfsmount - self._mnt_offset
-        root = self._mounts.get(mount, (0, 0, 0))[2]
-        if node.named_by_op and not (node.parent == dentry and root == dentry):
-            return self._special(node)
+        special = self._special.get(dentry)
+        if special is not None and (node.parent != dentry or self._mounts.get(mount, NOWHERE)[2] != dentry):
+            return special
         text = self._join(mount, dentry, 0)
         if text is None:
             return None
@@ -232,23 +173,20 @@ class Paths:
         self._known[key] = result
         return result
 
-    def _special(self, node: _Dentry) -> Path:
-        """Names made up by d_op->d_dname: pipes, sockets, anonymous inodes, namespaces, unlinked shared memory."""
-        inode = self._inodes.get(node.inode)
-        filesystem = inode.filesystem if inode else ""
-        number = inode.number if inode else 0
+    def _made_up(self, dentry: int, filesystem: str, inode: int, private: int) -> Path:
+        """What d_op->d_dname says: pipes, sockets, anonymous inodes, namespaces, unlinked shared memory."""
         match filesystem:
-            case "pipefs":
-                return Path(b"pipe:[%d]" % number, False)
             case "sockfs":
-                return Path(b"socket:[%d]" % number, False)
+                return Path(b"socket:[%d]" % inode, False)
+            case "pipefs":
+                return Path(b"pipe:[%d]" % inode, False)
             case "anon_inodefs":
-                return Path(b"anon_inode:" + node.name, False)
+                return Path(b"anon_inode:" + self._dentries[dentry].name, False)
             case "pidfs":
                 return Path(b"anon_inode:[pidfd]", False)
             case "nsfs":
-                return Path(b"%s:[%d]" % (self._namespace(inode.private if inode else 0), number), False)
-        return Path(b"/" + node.name, True)
+                return Path(b"%s:[%d]" % (self._namespace(private), inode), False)
+        return Path(b"/" + self._dentries[dentry].name, True)
 
     def _namespace(self, ns_common: int) -> bytes:
         """Name of a namespace's kind: mnt, net, pid..."""
@@ -258,25 +196,3 @@ class Paths:
             return self._kernel.memory.string(Gva(name), 16)
         except GuestDataError:
             return b"ns"
-
-
-def _user_device(device: int) -> int:
-    """Kernel dev_t (12 + 20 bits) to the number that stat() gives. Source: include/linux/kdev_t.h."""
-    major, minor = device >> 20, device & 0xFFFFF
-    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
-
-
-TYPE_NAMES = {
-    stat.S_IFREG: "regular",
-    stat.S_IFDIR: "directory",
-    stat.S_IFCHR: "character",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFLNK: "symlink",
-}
-
-
-def file_type(mode: int) -> str:
-    """Type of a file by its mode; "anonymous" for inodes without one (epoll, eventfd...)."""
-    return TYPE_NAMES.get(stat.S_IFMT(mode), "anonymous")

@@ -7,30 +7,17 @@ one snapshot. Sources: include/linux/fs.h, fs/proc/fd.c.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from operator import or_
 
 import numpy as np
 
 from vmon.core.records import FileRecord, SocketRecord, guest_text
 from vmon.kernel.columns import Column
-from vmon.linux.dentry import Inode, Path, Paths, file_type
+from vmon.linux.dentry import Paths
 from vmon.linux.fdtable import FILE_COLUMNS, O_CLOEXEC, open_mode, read_fds
+from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel
 from vmon.linux.socket import read_sockets
-
-
-class OpenFile(NamedTuple):
-    """One struct file."""
-
-    path: str | None
-    deleted: bool
-    type: str
-    mode: str
-    flags: int
-    position: int
-    inode: int
-    device: int
-    size: int
 
 
 class OpenFiles:
@@ -44,47 +31,40 @@ class OpenFiles:
         self._which = which.reshape(-1)
         columns = kernel.read("file", FILE_COLUMNS, unique)
         self._private = columns["private_data"]
-        mounts, dentries, inodes = columns["f_path.mnt"], columns["f_path.dentry"], columns["f_inode"]
+        mounts, dentries = columns["f_path.mnt"], columns["f_path.dentry"]
         paths.load(mounts, dentries)
-        # Before paths are resolved: names such as pipe:[7] are made of inodes, then already there.
-        known = paths.inodes(inodes)
-        rows = zip(
-            mounts.tolist(),
-            dentries.tolist(),
-            inodes.tolist(),
-            columns["f_flags"].tolist(),
-            columns["f_pos"].tolist(),
-            strict=True,
-        )
-        self._files = [
-            _describe(paths.resolve(mount, dentry), known.get(inode), flags, position)
-            for mount, dentry, inode, flags, position in rows
-        ]
+        resolved = list(map(paths.resolve, mounts.tolist(), dentries.tolist()))
+        # A column a field, a row a file.
+        self._paths = [guest_text(path.text) if path else None for path in resolved]
+        self._deleted = [path.deleted if path else False for path in resolved]
+        self._flags = columns["f_flags"].tolist()
+        access = {flags: open_mode(flags) for flags in set(self._flags)}
+        self._modes = [access[flags] for flags in self._flags]
+        self._positions = columns["f_pos"].tolist()
+        self._inodes = read_inodes(kernel, columns["f_inode"])
 
     def records(self, pids: list[int]) -> list[list[FileRecord]]:
         """Open files of each process, lowest descriptor first."""
         result: list[list[FileRecord]] = [[] for _ in range(self._count)]
-        fds, files = self.fds, self._files
-        rows = zip(
-            fds.owner.tolist(), fds.fd.tolist(), self._which.tolist(), fds.cloexec.tolist(), strict=True
+        which, owners = self._which.tolist(), self.fds.owner.tolist()
+        shut = (self.fds.cloexec * O_CLOEXEC).tolist()
+        inodes = self._inodes
+        made = map(
+            FileRecord,
+            map(pids.__getitem__, owners),
+            self.fds.fd.tolist(),
+            map(self._paths.__getitem__, which),
+            map(self._deleted.__getitem__, which),
+            map(inodes.types.__getitem__, which),
+            map(self._modes.__getitem__, which),
+            map(or_, map(self._flags.__getitem__, which), shut),
+            map(self._positions.__getitem__, which),
+            map(inodes.numbers.__getitem__, which),
+            map(inodes.devices.__getitem__, which),
+            map(inodes.sizes.__getitem__, which),
         )
-        for owner, fd, which, cloexec in rows:
-            path, deleted, kind, mode, flags, position, inode, device, size = files[which]
-            result[owner].append(
-                FileRecord(
-                    pid=pids[owner],
-                    fd=fd,
-                    path=path,
-                    deleted=deleted,
-                    type=kind,
-                    mode=mode,
-                    flags=flags | O_CLOEXEC if cloexec else flags,
-                    position=position,
-                    inode=inode,
-                    device=device,
-                    size=size,
-                )
-            )
+        for owner, record in zip(owners, made, strict=True):
+            result[owner].append(record)
         return result
 
     def sockets(
@@ -92,47 +72,34 @@ class OpenFiles:
     ) -> list[list[SocketRecord]]:
         """Sockets of each process, lowest descriptor first."""
         result: list[list[SocketRecord]] = [[] for _ in range(self._count)]
-        is_socket = np.array([file.type == "socket" for file in self._files], dtype=bool)
+        is_socket = np.array([kind == "socket" for kind in self._inodes.types], dtype=bool)
         states = read_sockets(self._kernel, self._private[is_socket])
-        private = self._private.tolist()
-        for row in np.flatnonzero(is_socket[self._which]).tolist():
-            which, owner = int(self._which[row]), int(self.fds.owner[row])
-            state = states.get(private[which])
+        rows = np.flatnonzero(is_socket[self._which])
+        which = self._which[rows]
+        columns = (which, self.fds.owner[rows], self.fds.fd[rows], self._private[which])
+        texts = [guest_text(name) for name in names]
+        for at, owner, fd, private in zip(*(column.tolist() for column in columns), strict=True):
+            state = states.get(private)
             if state is None:
                 continue
-            result[owner].append(
-                SocketRecord(
-                    pid=pids[owner],
-                    fd=int(self.fds.fd[row]),
-                    process=guest_text(names[owner]),
-                    family=state.family,
-                    type=state.type,
-                    protocol=state.protocol,
-                    local_address=state.local_address,
-                    local_port=state.local_port,
-                    remote_address=state.remote_address,
-                    remote_port=state.remote_port,
-                    state=state.state,
-                    path=socket_path(state.path),
-                    inode=self._files[which].inode,
-                    net_namespace=net_namespaces[owner],
-                )
+            record = SocketRecord(
+                pids[owner],
+                fd,
+                texts[owner],
+                state.family,
+                state.type,
+                state.protocol,
+                state.local_address,
+                state.local_port,
+                state.remote_address,
+                state.remote_port,
+                state.state,
+                socket_path(state.path) if state.path else "",
+                self._inodes.numbers[at],
+                net_namespaces[owner],
             )
+            result[owner].append(record)
         return result
-
-
-def _describe(path: Path | None, inode: Inode | None, flags: int, position: int) -> OpenFile:
-    return OpenFile(
-        path=guest_text(path.text) if path else None,
-        deleted=path.deleted if path else False,
-        type=file_type(inode.mode) if inode else "unknown",
-        mode=open_mode(flags),
-        flags=flags,
-        position=position,
-        inode=inode.number if inode else 0,
-        device=inode.device if inode else 0,
-        size=inode.size_bytes if inode else 0,
-    )
 
 
 def socket_path(name: bytes) -> str:

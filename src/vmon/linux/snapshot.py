@@ -26,11 +26,21 @@ from vmon.core.records import (
     guest_text,
 )
 from vmon.kernel.columns import Column, Columns, text_rows
-from vmon.linux import cgroup, cred, dentry, fdtable, mm, namespace, socket, system, task, tty, vma
+from vmon.linux import cgroup, cred, dentry, fdtable, inode, mm, namespace, socket, system, task, tty, vma
+from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel, distinct
 from vmon.linux.openfiles import OpenFiles
 
-WANTS = task.WANTS | cred.WANTS | mm.WANTS | dentry.WANTS | fdtable.WANTS | socket.WANTS | namespace.WANTS
+WANTS = (
+    task.WANTS
+    | cred.WANTS
+    | mm.WANTS
+    | dentry.WANTS
+    | inode.WANTS
+    | fdtable.WANTS
+    | socket.WANTS
+    | namespace.WANTS
+)
 WANTS = WANTS | cgroup.WANTS | tty.WANTS | system.WANTS | vma.WANTS
 T = TypeVar("T")
 CRED_NUMBERS = [
@@ -356,15 +366,13 @@ class Snapshot:
         _, areas = vma.find_vmas(self.kernel, Gva(int(gvas[at])))
         files = self.kernel.read("file", "f_path.mnt f_path.dentry f_inode", areas["vm_file"])
         paths = self._resolve(files["f_path.mnt"], files["f_path.dentry"])
-        inodes = self._paths.inodes(files["f_inode"])
-        inode_gvas = files["f_inode"].tolist()
+        inodes = read_inodes(self.kernel, files["f_inode"])
         starts, ends = areas["vm_start"].tolist(), areas["vm_end"].tolist()
         flags, offsets = areas["vm_flags"].tolist(), areas["vm_pgoff"].tolist()
         with_file = (areas["vm_file"] != 0).tolist()
         result = []
         for number in range(areas.count):
             path = paths[number] if with_file[number] else None
-            inode = inodes.get(inode_gvas[number]) if with_file[number] else None
             text = path.text if path else vma.area_name(self.kernel, areas, number, heap, stack)
             result.append(
                 MapRecord(
@@ -373,8 +381,8 @@ class Snapshot:
                     end=ends[number],
                     permissions=vma.permissions(flags[number]),
                     offset=offsets[number] * PAGE_SIZE_BYTES & MAX_U64 if with_file[number] else 0,
-                    device=inode.device if inode else 0,
-                    inode=inode.number if inode else 0,
+                    device=inodes.devices[number] if with_file[number] else 0,
+                    inode=inodes.numbers[number] if with_file[number] else 0,
                     path=guest_text(text),
                     deleted=path.deleted if path else False,
                 )

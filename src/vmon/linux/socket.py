@@ -69,12 +69,12 @@ class SocketState(msgspec.Struct, frozen=True, gc=False):
     family: str
     type: str
     protocol: str
+    state: str
+    """TCP's word; for others ESTABLISHED, LISTEN or NONE."""
     local_address: str
     local_port: int | None
     remote_address: str
     remote_port: int | None
-    state: str
-    """TCP's word; for others ESTABLISHED, LISTEN or NONE."""
     path: bytes
     """Name of a unix socket; an abstract name starts with a NUL."""
     peer: int
@@ -91,10 +91,10 @@ def read_sockets(kernel: Kernel, sockets: Column) -> dict[int, SocketState]:
     columns = kernel.read("sock", SOCK_FIELDS, sks)
     families = columns[COMMON + "skc_family"]
     unix = _read_unix(kernel, sks[families == AF_UNIX])
-    ends = _endpoints(columns, families)
+    local, remote = _endpoints(columns, families)
+    # Thousands of sockets are of a handful of kinds.
+    kinds: dict[tuple[int, ...], tuple[str, str, str, str]] = {}
     rows = zip(
-        sockets.tolist(),
-        sks.tolist(),
         families.tolist(),
         columns["sk_type"].tolist(),
         columns["sk_protocol"].tolist(),
@@ -102,23 +102,24 @@ def read_sockets(kernel: Kernel, sockets: Column) -> dict[int, SocketState]:
         strict=True,
     )
     result: dict[int, SocketState] = {}
-    for local, remote, (socket, sk, family, kind, protocol, state) in zip(*ends, rows, strict=True):
-        path, peer = unix.get(sk, (b"", 0))
-        internet = family in (AF_INET, AF_INET6)
-        result[socket] = SocketState(
-            family=FAMILY_NAMES.get(family, str(family)),
-            type=TYPE_NAMES.get(kind, str(kind)),
-            protocol=PROTOCOL_NAMES.get(protocol, str(protocol)) if internet else "",
-            local_address=local[0],
-            local_port=local[1],
-            remote_address=remote[0],
-            remote_port=remote[1],
-            state=_state_name(state, internet and protocol in CONNECTION_PROTOCOLS),
-            path=path,
-            peer=peer,
-            sock=sk,
-        )
+    for socket, sk, kind, here, there in zip(
+        sockets.tolist(), sks.tolist(), rows, local, remote, strict=True
+    ):
+        words = kinds.get(kind) or kinds.setdefault(kind, _words(*kind))
+        path, peer = unix.get(sk, NAMELESS)
+        result[socket] = SocketState(*words, *here, *there, path, peer, sk)
     return result
+
+
+def _words(family: int, kind: int, protocol: int, state: int) -> tuple[str, str, str, str]:
+    """What a socket is, in words: family, type, protocol, state."""
+    internet = family in (AF_INET, AF_INET6)
+    return (
+        FAMILY_NAMES.get(family, str(family)),
+        TYPE_NAMES.get(kind, str(kind)),
+        PROTOCOL_NAMES.get(protocol, str(protocol)) if internet else "",
+        _state_name(state, internet and protocol in CONNECTION_PROTOCOLS),
+    )
 
 
 def _state_name(state: int, connection: bool) -> str:
@@ -129,42 +130,34 @@ def _state_name(state: int, connection: bool) -> str:
 
 Endpoint = tuple[str, int | None]
 NOWHERE: Endpoint = ("", None)
+NAMELESS = (b"", 0)
 
 
 def _endpoints(columns: Columns, families: Column) -> tuple[list[Endpoint], list[Endpoint]]:
     """Local and remote address and port of each socket; nothing for those that are not of the internet."""
-    local_ports = columns[COMMON + "skc_num"].tolist()
+    local_ports = columns[COMMON + "skc_num"]
     # Stored in network order.
-    remote_ports = columns[COMMON + "skc_dport"].astype(np.uint16).byteswap().tolist()
-    local4, remote4 = (_cells(columns, name, 4) for name in ("skc_rcv_saddr", "skc_daddr"))
-    local6, remote6 = (_cells(columns, name, 16) for name in ("skc_v6_rcv_saddr", "skc_v6_daddr"))
-    known: dict[bytes, str] = {}
-
-    def text(packed: bytes) -> str:
-        found = known.get(packed)
-        if found is None:
-            found = known[packed] = str(ipaddress.ip_address(packed))
-        return found
-
-    local: list[Endpoint] = []
-    remote: list[Endpoint] = []
-    for row, family in enumerate(families.tolist()):
-        if family == AF_INET:
-            local.append((text(local4[row]), local_ports[row]))
-            remote.append((text(remote4[row]), remote_ports[row]))
-        elif family == AF_INET6:
-            local.append((text(local6[row]), local_ports[row]))
-            remote.append((text(remote6[row]), remote_ports[row]))
-        else:
-            local.append(NOWHERE)
-            remote.append(NOWHERE)
-    return local, remote
+    remote_ports = columns[COMMON + "skc_dport"].astype(np.uint16).byteswap()
+    ends: list[list[Endpoint]] = []
+    for ports, fields in (
+        (local_ports, ((AF_INET, "skc_rcv_saddr", 4), (AF_INET6, "skc_v6_rcv_saddr", 16))),
+        (remote_ports, ((AF_INET, "skc_daddr", 4), (AF_INET6, "skc_v6_daddr", 16))),
+    ):
+        end = [NOWHERE] * columns.count
+        for family, field, size in fields:
+            rows = np.flatnonzero(families == family)
+            texts = _addresses(columns.raw(COMMON + field, size)[rows].tobytes(), size)
+            for row, text, port in zip(rows.tolist(), texts, ports[rows].tolist(), strict=True):
+                end[row] = (text, port)
+        ends.append(end)
+    return ends[0], ends[1]
 
 
-def _cells(columns: Columns, field: str, size: int) -> list[bytes]:
-    """The bytes of a field of every socket."""
-    data = columns.raw(COMMON + field, size).tobytes()
-    return [data[at : at + size] for at in range(0, len(data), size)]
+def _addresses(packed: bytes, size: int) -> list[str]:
+    """Addresses of `size` bytes each, as text; most sockets share a few."""
+    cells = [packed[at : at + size] for at in range(0, len(packed), size)]
+    texts = {cell: str(ipaddress.ip_address(cell)) for cell in set(cells)}
+    return [texts[cell] for cell in cells]
 
 
 def _read_unix(kernel: Kernel, sks: Column) -> dict[int, tuple[bytes, int]]:

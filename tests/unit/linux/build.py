@@ -85,7 +85,7 @@ COMMON = {
     "dentry_operations": "d_revalidate:p d_dname:p",
     "super_block": "s_list:list_head s_dev:u32 s_type:p s_id:char*32",
     "file_system_type": "name:p flags:s32",
-    "inode": "i_mode:u16 i_uid:kuid i_sb:p i_ino:u64 i_nlink:u32 i_rdev:u32 i_size:s64 i_private:p",
+    "inode": "i_mode:u16 i_sb:p i_ino:u64 i_size:s64 i_private:p",
     "fs_struct": "users:s32 root:path pwd:path",
     "files_struct": "count:atomic fdt:p",
     "fdtable": "max_fds:u32 fd:p close_on_exec:p open_fds:p",
@@ -435,7 +435,7 @@ class Guest:
     def inode(self, mode: int, number: int, filesystem: str = "ext4", **values: int) -> int:
         return self.new(
             "inode",
-            {"i_mode": mode, "i_ino": number, "i_nlink": 1, "i_sb": self.superblock(filesystem), **values},
+            {"i_mode": mode, "i_ino": number, "i_sb": self.superblock(filesystem), **values},
         )
 
     def superblock(self, filesystem: str) -> int:

@@ -17,7 +17,7 @@ class Scene:
 
     def __init__(self, model: str = "new", la57: bool = False) -> None:
         g = self.guest = Guest(model, la57)
-        null = g.path(b"dev", b"null", inode=g.inode(0o20666, 5, "devtmpfs", i_rdev=1 << 20 | 3))
+        null = g.path(b"dev", b"null", inode=g.inode(0o20666, 5, "devtmpfs"))
         self.pipe = g.special_file("pipefs", b"", 0o10600, 4242, f_flags=0o1)
         self.tcp = self.internet(2, 6, 1, 10, "inet")
         self.udp6 = self.internet(10, 17, 2, 7, "inet6")
