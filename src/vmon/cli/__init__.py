@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from vmon.core.errors import VmonError
+from vmon.core.errors import LabError, VmonError
 from vmon.core.text import printable
 
 COMMANDS = {
@@ -74,6 +74,8 @@ def main() -> None:
         code = error.exit_code
     except VmonError as error:
         click.echo(f"vmon: {printable(error.message)}", err=True)
+        for line in error.log if isinstance(error, LabError) else ():
+            click.echo(f"    | {printable(line)}", err=True)
         if error.hint:
             click.echo(f"      {printable(error.hint)}", err=True)
         code = error.exit_code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from vmon.cli.attached import attached, target_argument
@@ -18,11 +20,12 @@ HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "PID", "FD", "PROCESS")
 @watch_option
 def sockets(target: str, pid: int | None, output: str, watch_s: float | None) -> None:
     """List the sockets of TARGET, or of its process PID."""
+    view = VIEW if pid is None else replace(VIEW, nothing=f"process {pid} holds no socket")
     with attached(target) as vm:
 
         def once() -> None:
             records = vm.process(pid).sockets() if pid is not None else vm.sockets()
-            write_records(records, output, VIEW)
+            write_records(records, output, view)
 
         repeat(watch_s, once)
 

@@ -26,6 +26,8 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class VmonError(Exception):
     """Base of everything that vmon raises on purpose."""
@@ -153,3 +155,11 @@ class LabError(VmonError):
     """A lab guest could not be fetched, booted or commanded."""
 
     exit_code = 30
+
+    def __init__(self, message: str, *, hint: str = "", log: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.log = tuple(log)
+        """The end of what the hypervisor and the guest's console said: text of a stranger."""
+
+    def __str__(self) -> str:
+        return "\n  | ".join([self.message, *self.log])

@@ -95,12 +95,12 @@ class LabGuest:
             guest = cls(folder, record)
             guest.wait_ready(boot_timeout_s)
         except BaseException as error:
-            told = _last_words(folder) if isinstance(error, VmonError) else ""
+            told = _last_words(folder) if isinstance(error, VmonError) else []
             _end(folder)
             state.remove(folder)
             if isinstance(error, VmonError):
                 raise LabError(
-                    f"guest {name} did not come up: {error.message}{told}", hint=error.hint
+                    f"guest {name} did not come up: {error.message}", hint=error.hint, log=told
                 ) from error
             raise
         return guest
@@ -321,10 +321,10 @@ def _end(folder: Path) -> None:
     raise LabError(f"QEMU process {pid} does not end")
 
 
-def _last_words(folder: Path) -> str:
+def _last_words(folder: Path) -> list[str]:
     """The end of what QEMU and the guest's console said."""
-    lines: list[Any] = []
+    lines: list[str] = []
     for file in ("qemu.log", "console.log"):
         with contextlib.suppress(OSError):
             lines += (folder / file).read_text(errors="replace").strip().splitlines()[-CONSOLE_LINES:]
-    return "".join(f"\n  | {line.rstrip()}" for line in lines if line.strip())
+    return [line.rstrip() for line in lines if line.strip()]

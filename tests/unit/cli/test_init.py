@@ -72,6 +72,21 @@ def test_an_error_is_a_sentence_a_hint_and_its_exit_code(
     assert code not in (0, None)
 
 
+def test_what_a_console_said_is_shown_line_by_line_and_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = errors.LabError("it ended", hint="look", log=["panic: \x1b[2J", "vmon: a\nforged line"])
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "main", fail)
+    assert outcome([], monkeypatch, capsys) == (
+        30, "", "vmon: it ended\n    | panic: \\x1b[2J\n    | vmon: a\\nforged line\n      look\n",
+    )  # fmt: skip
+    assert str(error).startswith("it ended\n  | panic")
+
+
 def test_wrong_use(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["nothing"], ["ps"], ["ps", "x", "--nothing"]):
         code, out, err = outcome(arguments, monkeypatch, capsys)

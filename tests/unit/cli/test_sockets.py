@@ -10,4 +10,6 @@ def test_the_table(run: Run) -> None:
     assert rows[2] == ["udp6", "NONE", "[::1]:8080", "[2001:db8::99]:443", "1", "4", "init"]
     assert rows[3] == ["unix", "stream", "LISTEN", "/run/x.sock", "-", "1", "5", "init"]
     assert rows[4][3] == "@bus\\xff"
-    assert len(run("sockets", "x", "42").stdout.splitlines()) == 1
+    none = run("sockets", "x", "42")
+    assert len(none.stdout.splitlines()) == 1
+    assert none.stderr == "process 42 holds no socket\n"

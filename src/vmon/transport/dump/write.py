@@ -88,7 +88,7 @@ def _publish(part: Path, path: Path) -> None:
 
 
 def _exists(path: Path) -> UsageError:
-    return UsageError(f"{path} exists already", hint="choose another name, or ask for it to be overwritten")
+    return UsageError(f"{path} exists already", hint="choose another name, or --force (overwrite=True)")
 
 
 def _refused(path: Path, error: OSError) -> UsageError | TargetDenied:
