@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import cell, human_size, repeat, watch_option
-from vmon.cli.ps import command
+from vmon.cli.output import cell, human_size, output_option, repeat, watch_option, write_records
+from vmon.cli.ps import VIEW, command
 from vmon.core.records import ProcessRecord
 
 MAX_COMMAND = 100
@@ -20,26 +20,41 @@ MAX_INDENT = 180
 @click.command()
 @target_argument
 @click.option("--kernel-threads", is_flag=True, help="Show the kernel's own threads too.")
+@output_option
 @watch_option
-def tree(target: str, kernel_threads: bool, watch_s: float | None) -> None:
-    """Show the processes of TARGET as a tree."""
+def tree(target: str, kernel_threads: bool, output: str, watch_s: float | None) -> None:
+    """Show the processes of TARGET as a tree; in the other forms, as `vmon ps` has them, parents first."""
     with attached(target) as vm:
 
         def once() -> None:
             records = [p.record() for p in vm.processes() if kernel_threads or not p.kernel_thread]
-            sys.stdout.writelines(line + "\n" for line in draw(records))
+            if output == "table":
+                sys.stdout.writelines(line + "\n" for line in draw(records))
+            else:
+                write_records([record for record, _, _ in descend(records)], output, VIEW)
 
         repeat(watch_s, once)
 
 
 def draw(records: list[ProcessRecord]) -> list[str]:
-    """Lines of the tree; a process whose parent is not shown is a root. Loops of a lying guest are cut."""
+    """Lines of the tree."""
+    return [
+        indent + label(record) + ("  (its chain of parents is a loop)" if looped else "")
+        for record, indent, looped in descend(records)
+    ]
+
+
+def descend(records: list[ProcessRecord]) -> list[tuple[ProcessRecord, str, bool]]:
+    """Processes, each after its parent, with what is drawn before it and whether its parents are a loop.
+
+    A process whose parent is not among them is a root. Loops of a lying guest are cut.
+    """
     children: dict[str | None, list[ProcessRecord]] = {}
     keys = {record.key for record in records}
     for record in records:
         parent = record.parent_key if record.parent_key in keys and record.parent_key != record.key else None
         children.setdefault(parent, []).append(record)
-    lines: list[str] = []
+    found: list[tuple[ProcessRecord, str, bool]] = []
     seen: set[str] = set()
     stack = [(record, "", "") for record in reversed(children.get(None, []))]
     while stack:
@@ -47,17 +62,15 @@ def draw(records: list[ProcessRecord]) -> list[str]:
         if record.key in seen:
             continue
         seen.add(record.key)
-        lines.append(first + label(record))
+        found.append((record, first, False))
         below = children.get(record.key, [])
         if len(rest) > MAX_INDENT:
             rest = "…  "
         for at, child in reversed(list(enumerate(below))):
             last = at == len(below) - 1
             stack.append((child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))
-    lines.extend(
-        label(record) + "  (its chain of parents is a loop)" for record in records if record.key not in seen
-    )
-    return lines
+    found.extend((record, "", True) for record in records if record.key not in seen)
+    return found
 
 
 def label(record: ProcessRecord) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -76,4 +77,6 @@ def test_the_command(run: Run) -> None:
         "│  └─ 99 title: no end here",
         "└─ 77 [defunct] <defunct>",
     ]
+    listed = json.loads(run("tree", "x", "-o", "json").stdout)
+    assert [record["pid"] for record in listed] == [1, 42, 99, 77]
     assert any("kthreadd" in line for line in run("tree", "x", "--kernel-threads").stdout.splitlines())
