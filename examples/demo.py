@@ -6,6 +6,7 @@ command in it, as its user would.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from vmon.cli import sockets
 from vmon.cli.info import describe
 from vmon.cli.output import cell, write_table
 from vmon.cli.tree import draw
+from vmon.core.errors import NoSuchProcess
 from vmon.lab.guest import LabGuest
 
 NAME = f"demo-{os.getpid()}"
@@ -81,14 +83,27 @@ def look(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
             f"outside, {time.monotonic() - started:4.2f} s: {change.kind:7} pid {change.record.pid} "
             f"uid {change.record.uid} {cell(command)}"
         )
-        if change.kind != "ended" and change.record.name == "nc":
-            time.sleep(0.1)
-            for socket in vm.process(change.record.pid).sockets():
-                click.echo(
-                    f"         it is on {socket.protocol} {socket.local_address}:{socket.local_port}, {socket.state}"
-                )
-        if change.kind == "ended" and change.record.name in ("timeout", "su"):
+        if change.record.name != "nc":
+            continue
+        if change.kind == "ended":
             break
+        show_port(vm, change.process)
+
+
+def show_port(vm: vmon.VirtualMachine, process: vmon.Process) -> None:
+    """The port that a process opens, as soon as it has."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        sockets_now = []
+        with contextlib.suppress(NoSuchProcess):
+            sockets_now = vm.process(process.pid).sockets()
+        for socket in sockets_now:
+            if socket.state == "LISTEN":
+                click.echo(
+                    f"         it is on {socket.protocol} {socket.local_address}:{socket.local_port}, LISTEN"
+                )
+                return
+        time.sleep(0.02)
 
 
 if __name__ == "__main__":
