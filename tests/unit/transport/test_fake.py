@@ -31,7 +31,7 @@ def test_it_fails_at_the_nth() -> None:
 
 
 def test_it_moves_between_the_rows_of_one_gather() -> None:
-    ram = FakeRam({0: bytes(8)}, moving=lambda ram, rows: ram.write(0, bytes([rows])))
+    ram = FakeRam({0: bytes(8)}, moving=lambda ram, rows: ram.guest_writes(0, bytes([rows])))
     assert ram.gather(np.array([0, 0, 0], np.uint64), 1).ravel().tolist() == [0, 1, 2]
     assert ram.read(Gpa(0), 1) == b"\3"
 

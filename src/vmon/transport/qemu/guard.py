@@ -1,0 +1,137 @@
+"""The owner's side of the guardian: started before the first pause, armed before each, ended with the connection.
+
+Starts a process of this host and makes a folder, private to QEMU's user and root, for the gdbstub's socket. Nothing
+comes from the guest. Where the guardian can't be started or does not answer, no pause begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from vmon.core.errors import TargetError
+from vmon.transport.qemu.guardian import STUB_NAME
+
+PROGRAM = Path(__file__).with_name("guardian.py")
+FOLDER_PREFIX = "vmon-gdb-"
+START_SECONDS = 10.0
+ANSWER_SECONDS = 1.0
+
+
+class Guard:
+    """A guardian process and how to talk to it."""
+
+    def __init__(self, qemu_pid: int, sockets: Sequence[str], owner_fd: int) -> None:
+        """`sockets` are QMP sockets of that QEMU, the one that we hold first; `owner_fd` is our connection."""
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        try:
+            _give_to(qemu_pid, self.folder)
+            settings = {
+                "owner": os.getpid(),
+                "owner_fd": owner_fd,
+                # The guardian lives in the root folder.
+                "sockets": [
+                    path if path.startswith("\0") else str(Path(path).absolute()) for path in sockets
+                ],
+                "folder": str(self.folder),
+            }
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(PROGRAM), json.dumps(settings)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=[owner_fd],
+            )
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise TargetError(f"the guardian of pauses can't be started: {error.strerror}") from error
+        try:
+            self._await_ok(START_SECONDS)
+        except BaseException:
+            self._process.kill()
+            self.close()
+            raise
+
+    @property
+    def stub_path(self) -> Path:
+        """Where a gdbstub may listen."""
+        return self.folder / STUB_NAME
+
+    @property
+    def pid(self) -> int:
+        """Process id of the guardian."""
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether the guardian is there."""
+        return self._process.poll() is None
+
+    def arm(self, deadline_ns: int, *, cont: bool, stub: bool) -> None:
+        """From now on a pause is ended when we are gone or at `deadline_ns` of the monotonic clock.
+
+        `cont`: by continuing the guest, `stub`: by closing the gdbstub. TargetError where the guardian is gone.
+        """
+        self._tell(f"armed {deadline_ns}" + " cont" * cont + " stub" * stub)
+
+    def disarm(self) -> None:
+        """The pause is over."""
+        self._tell("disarmed")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+        except OSError as error:
+            raise TargetError("the guardian of pauses ended: no pause without it") from error
+        self._await_ok(ANSWER_SECONDS)
+
+    def _await_ok(self, seconds: float) -> None:
+        assert self._process.stdout is not None
+        poller = select.poll()
+        poller.register(self._process.stdout, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        answer = b""
+        while not answer.endswith(b"ok\n"):
+            if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TargetError("the guardian of pauses does not answer: no pause without it")
+            data = self._process.stdout.read(64)
+            if not data:
+                raise TargetError("the guardian of pauses ended: no pause without it")
+            answer += data
+
+    def close(self) -> None:
+        """End the guardian; one that is armed ends the pause first."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        try:
+            self._process.wait(ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        # The guardian removes it; one that was killed did not. Nothing but the socket can be ours in it.
+        with contextlib.suppress(OSError):
+            self.stub_path.unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+
+def _give_to(qemu_pid: int, folder: Path) -> None:
+    """Let QEMU make its socket there, whichever user it runs as."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{qemu_pid}/status").read_text()
+        uid = int(status.split("\nUid:")[1].split()[1])
+        if uid != os.geteuid():
+            os.chown(folder, uid, -1)
