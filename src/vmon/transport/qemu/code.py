@@ -117,7 +117,10 @@ class CodeWriter:
         finally:
             self._go_on(pause, guard)
             pause.paused_ns = time.monotonic_ns() - begin_ns if pause.ours else 0
-        guard.disarm()
+            try:
+                guard.disarm()
+            except TargetError:  # the pause is over all the same; the next one gets another guardian
+                self.close()
 
     def _go_on(self, pause: Pause, guard: Guard) -> None:
         """Close the stub and let the guest go on, in one round trip; where QMP fails us, by the guardian."""

@@ -32,6 +32,7 @@ class Guard:
 
     def __init__(self, qemu_pid: int, sockets: Sequence[str], owner_fd: int) -> None:
         """`sockets` are QMP sockets of that QEMU, the one that we hold first; `owner_fd` is our connection."""
+        self._armed = False
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         try:
             _give_to(qemu_pid, self.folder)
@@ -83,11 +84,13 @@ class Guard:
 
         `cont`: by continuing the guest, `stub`: by closing the gdbstub. TargetError where the guardian is gone.
         """
+        self._armed = True
         self._tell(f"armed {deadline_ns}" + " cont" * cont + " stub" * stub)
 
     def disarm(self) -> None:
         """The pause is over."""
         self._tell("disarmed")
+        self._armed = False
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -112,13 +115,15 @@ class Guard:
             answer += data
 
     def close(self) -> None:
-        """End the guardian; one that is armed ends the pause first."""
+        """End the guardian; one that is armed ends the pause first, and is left alone with it if that takes long."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
         try:
             self._process.wait(ANSWER_SECONDS)
         except subprocess.TimeoutExpired:
+            if self._armed:
+                return
             self._process.kill()
             self._process.wait()
         # The guardian removes it; one that was killed did not. Nothing but the socket can be ours in it.

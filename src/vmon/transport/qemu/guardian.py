@@ -24,6 +24,7 @@ GREETING_SECONDS = 0.3
 ANSWER_SECONDS = 2.0
 RESCUE_SECONDS = 20.0
 RETRY_SECONDS = 0.02
+LONGEST_WAIT_MS = 60_000
 LOOKS = 4
 """Times that the run state is asked for: a `stop` that the owner sent as its last word may come after the first."""
 LOOK_SECONDS = 0.03
@@ -115,7 +116,8 @@ class Guardian:
         while True:
             ready = {fd for fd, _ in poller.poll(self._wait_ms())}
             if not ready:
-                self._end_pause(owner_lives=True)
+                if self._wait_ms() == 0:
+                    self._end_pause(owner_lives=True)
                 continue
             if owner_pidfd in ready:
                 os.set_blocking(lines, False)
@@ -130,7 +132,8 @@ class Guardian:
     def _wait_ms(self) -> int | None:
         if self._armed is None:
             return None
-        return max(0, -(-(self._deadline_ns - time.monotonic_ns()) // 1_000_000))
+        left_ns = self._deadline_ns - time.monotonic_ns()
+        return max(0, min(LONGEST_WAIT_MS, -(-left_ns // 1_000_000)))
 
     @staticmethod
     def _read(lines: int) -> bytes:
