@@ -88,6 +88,7 @@ def parent(guest: LabGuest) -> int:
     return int(answers[-1])
 
 
+@pytest.mark.smoke
 def test_code_that_ran_is_changed_and_changed_back(guest: LabGuest, entry: Gpa) -> None:
     with attach_qemu(str(guest.qmp_sockets[0])) as qemu:
         assert parent(guest) != 42

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,15 @@ import pytest
 
 from tests.port.conftest import Machine, memfd, qemu
 from vmon.core.address import Gpa
-from vmon.core.errors import CodeDiffers, PauseLost, PhysReadError, TargetBusy, TargetError, UsageError
+from vmon.core.errors import (
+    CodeDiffers,
+    NotSupported,
+    PauseLost,
+    PhysReadError,
+    TargetBusy,
+    TargetError,
+    UsageError,
+)
 from vmon.core.ports import Patch, PatchCode
 from vmon.transport.patches import apply_patches
 from vmon.transport.qemu import QemuGuest, attach_qemu, code
@@ -99,6 +108,33 @@ def test_a_machine_that_was_not_started_stays_so() -> None:
         guest.ram.write(FIRST, OLD)
         guest.patch(PATCHES[:1])
         assert guest.ram.read(FIRST, 5) == NEW and guest.state().status == "prelaunch"
+
+
+def test_a_guest_that_migrates_is_refused() -> None:
+    with qemu("-m", "32M", "-incoming", "defer") as machine, attach_qemu(machine.qmp_path) as guest:
+        guest.ram.write(FIRST, OLD)
+        with pytest.raises(NotSupported, match="inmigrate") as caught:
+            guest.patch(PATCHES[:1])
+        assert caught.value.hint and guest.ram.read(FIRST, 5) == OLD and not stub_chardevs(guest)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a QEMU that becomes another user")
+def test_a_qemu_of_another_user_opens_its_stub_in_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def look(*arguments: object) -> None:
+        assert guest._code and guest._code._guard
+        status = guest._code._guard.folder.stat()
+        seen.append((status.st_mode & 0o777, status.st_uid))
+        apply_patches(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(code, "apply_patches", look)
+    with running("-runas", "nobody") as (_, guest):
+        guest.patch(PATCHES)
+        assert placed(guest) == [NEW, NEW]
+    assert len(seen) == 1 and seen[0][0] == 0o700 and seen[0][1] != 0
 
 
 @pytest.mark.parametrize("accel", ["tcg", "kvm"])
