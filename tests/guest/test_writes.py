@@ -141,9 +141,16 @@ def seconds_until_running(watcher: QemuGuest) -> float:
     return time.monotonic() - begin
 
 
+def is_guardian(pid: int) -> bool:
+    try:
+        return b"guardian" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def assert_gone(pid: int, folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while Path(f"/proc/{pid}/cmdline").exists() and b"guardian" in Path(f"/proc/{pid}/cmdline").read_bytes():
+    while is_guardian(pid):
         assert time.monotonic() < deadline, "the guardian is still there"
         time.sleep(0.01)
     assert not folder.exists()

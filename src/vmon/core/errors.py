@@ -156,7 +156,7 @@ class CodeDiffers(GuestDataError):
 
     def __init__(self, gpa: int, expected: bytes, found: bytes) -> None:
         super().__init__(
-            f"code at guest-physical {gpa:#x} is {found.hex(' ')}, not {expected.hex(' ')}",
+            f"code at guest-physical {gpa:#x} is {found[:16].hex(' ')}, not {expected[:16].hex(' ')}",
             hint="the guest's own tracer or a live patch may be there; nothing was changed",
         )
         self.address = gpa
