@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -206,6 +207,24 @@ def test_a_stub_that_can_not_be_opened(
     with pytest.raises(TargetError, match="does not open its gdbstub") as caught:
         guest.patch(PATCHES)
     assert caught.value.hint and guest.state().status == "running"
+
+
+@pytest.mark.parametrize("accel", ["tcg", "kvm"])
+def test_two_that_change_code_take_turns(accel: str) -> None:
+    more = ["-qmp", "unix:second.sock,server=on,wait=off"]
+    with running(*more) as (machine, one), attach_qemu(str(machine.folder / "second.sock")) as other:
+
+        def work(guest: QemuGuest, gpa: Gpa) -> int:
+            guest.accel = accel
+            for before, after in [(OLD, NEW), (NEW, OLD)] * 20:
+                # Never 0: the pause of the other one is not taken for somebody else's.
+                assert guest.patch([Patch(gpa, before, after)]).paused_ns > 0
+            return 1
+
+        with ThreadPoolExecutor() as pool:
+            done = [pool.submit(work, one, FIRST), pool.submit(work, other, SECOND)]
+            assert sum(item.result(60) for item in done) == 2
+        assert placed(one) == [OLD, OLD] and one.state().status == "running" and not stub_chardevs(one)
 
 
 @pytest.mark.parametrize("accel", ["tcg", "kvm"])

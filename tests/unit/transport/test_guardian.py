@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from vmon.core.errors import TargetError
+from vmon.core.errors import TargetBusy, TargetError
+from vmon.transport.qemu import guard as guard_module
 from vmon.transport.qemu.guard import PROGRAM, Guard
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
@@ -228,6 +229,30 @@ def test_without_a_guardian_nothing_is_armed(start: Callable[..., Guard]) -> Non
             guard.arm(NEVER_NS, cont=True, stub=False)
     guard._process.wait(10)
     assert not guard.is_running()
+
+
+def test_one_pause_at_a_time(start: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "TURN_SECONDS", 0.05)
+    one, other = start(), start()
+    for _ in range(2):
+        with one.turn(), pytest.raises(TargetBusy, match="another vmon"), other.turn():
+            pass
+        with other.turn():
+            pass
+
+
+def test_the_turn_of_a_pause_that_did_not_end_lasts_until_it_is_over(
+    start: Callable[..., Guard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_module, "TURN_SECONDS", 0.05)
+    one, other = start(), start()
+    with one.turn():
+        one.arm(NEVER_NS, cont=True, stub=False)
+    with pytest.raises(TargetBusy), other.turn():
+        pass
+    one.close()
+    with other.turn():
+        pass
 
 
 OWNER = """

@@ -102,25 +102,26 @@ class CodeWriter:
     def _paused(self) -> Iterator[Pause]:
         """The guest stands still inside; whatever happens there, it goes on after."""
         guard = self._guarded()
-        if self._through_stub:
-            self._require_free_stub()
-        pause = Pause(time.monotonic_ns() + LONGEST_PAUSE_NS, ours=self._runs())
-        guard.arm(pause.deadline_ns, cont=pause.ours, stub=self._through_stub)
-        if self._through_stub:
-            self._open_stub(guard)
-        begin_ns = time.monotonic_ns()
-        try:
-            if pause.ours:
-                before, _ = self._qmp.execute_all([("query-status", None), ("stop", None)])
-                pause.ours = before["status"] == "running"
-            yield pause
-        finally:
-            self._go_on(pause, guard)
-            pause.paused_ns = time.monotonic_ns() - begin_ns if pause.ours else 0
+        with guard.turn():
+            if self._through_stub:
+                self._require_free_stub()
+            pause = Pause(time.monotonic_ns() + LONGEST_PAUSE_NS, ours=self._runs())
+            guard.arm(pause.deadline_ns, cont=pause.ours, stub=self._through_stub)
+            if self._through_stub:
+                self._open_stub(guard)
+            begin_ns = time.monotonic_ns()
             try:
-                guard.disarm()
-            except TargetError:  # the pause is over all the same; the next one gets another guardian
-                self.close()
+                if pause.ours:
+                    before, _ = self._qmp.execute_all([("query-status", None), ("stop", None)])
+                    pause.ours = before["status"] == "running"
+                yield pause
+            finally:
+                self._go_on(pause, guard)
+                pause.paused_ns = time.monotonic_ns() - begin_ns if pause.ours else 0
+                try:
+                    guard.disarm()
+                except TargetError:  # the pause is over all the same; the next one gets another guardian
+                    self.close()
 
     def _go_on(self, pause: Pause, guard: Guard) -> None:
         """Close the stub and let the guest go on, in one round trip; where QMP fails us, by the guardian."""

@@ -1,12 +1,15 @@
 """The owner's side of the guardian: started before the first pause, armed before each, ended with the connection.
 
 Starts a process of this host and makes a folder, private to QEMU's user and root, for the gdbstub's socket. Nothing
-comes from the guest. Where the guardian can't be started or does not answer, no pause begins.
+comes from the guest. Where the guardian can't be started or does not answer, no pause begins. One pause at a time:
+whoever makes one holds a lock on /proc/PID/maps of QEMU, which only those can take who may read its memory; the
+guardian holds it too, until a pause whose owner died is over.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -15,16 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vmon.core.errors import TargetError
+from vmon.core.errors import TargetBusy, TargetError
 from vmon.transport.qemu.guardian import STUB_NAME
 
 PROGRAM = Path(__file__).with_name("guardian.py")
 FOLDER_PREFIX = "vmon-gdb-"
 START_SECONDS = 10.0
 ANSWER_SECONDS = 1.0
+TURN_SECONDS = 3.0
+"""Longer than the longest pause."""
+TURN_RETRY_SECONDS = 0.002
 
 
 class Guard:
@@ -33,8 +39,10 @@ class Guard:
     def __init__(self, qemu_pid: int, sockets: Sequence[str], owner_fd: int) -> None:
         """`sockets` are QMP sockets of that QEMU, the one that we hold first; `owner_fd` is our connection."""
         self._armed = False
+        self._lock_fd = -1
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         try:
+            self._lock_fd = os.open(f"/proc/{qemu_pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
             _give_to(qemu_pid, self.folder)
             settings = {
                 "owner": os.getpid(),
@@ -53,10 +61,11 @@ class Guard:
                 bufsize=0,
                 cwd="/",
                 start_new_session=True,
-                pass_fds=[owner_fd],
+                pass_fds=[owner_fd, self._lock_fd],
             )
         except OSError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._close_lock()
             raise TargetError(f"the guardian of pauses can't be started: {error.strerror}") from error
         try:
             self._await_ok(START_SECONDS)
@@ -78,6 +87,26 @@ class Guard:
     def is_running(self) -> bool:
         """Whether the guardian is there."""
         return self._process.poll() is None
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until nobody else makes a pause, and keep others from it; TargetBusy after 3 seconds."""
+        deadline = time.monotonic() + TURN_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TargetBusy(
+                        "another vmon changes code of this guest", hint="try again when it is done"
+                    ) from None
+            time.sleep(TURN_RETRY_SECONDS)
+        try:
+            yield
+        finally:
+            if not self._armed:  # else the guardian has still to end the pause
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def arm(self, deadline_ns: int, *, cont: bool, stub: bool) -> None:
         """From now on a pause is ended when we are gone or at `deadline_ns` of the monotonic clock.
@@ -116,6 +145,7 @@ class Guard:
 
     def close(self) -> None:
         """End the guardian; one that is armed ends the pause first, and is left alone with it if that takes long."""
+        self._close_lock()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
@@ -131,6 +161,11 @@ class Guard:
             self.stub_path.unlink()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+    def _close_lock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
 
 def _give_to(qemu_pid: int, folder: Path) -> None:
