@@ -50,3 +50,10 @@ def test_no_module_is_named_for_being_useful() -> None:
         return set(re.split(r"[/_.]", str(module)))
 
     assert not [str(module) for module in MODULES if words(module) & VAGUE]
+
+
+def test_what_reads_is_handed_no_way_to_write() -> None:
+    """The ports that change a guest are named by those that act, nowhere else."""
+    readers = ("arch", "kernel", "linux", "policy", "export", "lab", "cli")
+    writing = re.compile(r"\b(WritePhys|PatchCode|apply_patches)\b")
+    assert not [str(m) for m in MODULES if str(m).split("/")[0] in readers and writing.search(m.text)]

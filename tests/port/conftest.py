@@ -89,7 +89,7 @@ def memfd(size: str, name: str = "mem0") -> list[str]:
 
 
 def write_guest(pid: int, hva: int, data: bytes) -> None:
-    """Put bytes into guest RAM from the host: what vmon itself never does."""
+    """Put bytes into guest RAM from the host, past vmon: the truth that its reading is compared with."""
     fd = os.open(f"/proc/{pid}/mem", os.O_RDWR)
     try:
         assert os.pwrite(fd, data, hva) == len(data)

@@ -9,6 +9,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     |  +- TargetBusy         4   somebody else holds the only connection
     |  +- TargetDenied       5   permission
     |  +- TargetGone         6   it was there and went away
+    |  +- PauseLost          3   the guest went on before its code was changed
     |  +- DumpFormatError    7   the file is not a memory dump that we know
     +- NotSupported          8   this target lacks the ability that the feature needs
     +- IdentifyError        10   RAM was read, the kernel in it is not known
@@ -20,6 +21,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     |  +- PhysReadError     20   not RAM
     |  +- NotMapped         20   no page behind a virtual address
     |  +- BadStructure      20   a field, its address, and the limit or rule it broke
+    |  +- CodeDiffers       20   other bytes than those that were to be replaced
     +- NoSuchProcess        21
     +- LabError             30   a lab guest: boot, fetch, run
 """
@@ -72,6 +74,10 @@ class TargetGone(TargetError):
     """The guest or its hypervisor ended while we looked."""
 
     exit_code = 6
+
+
+class PauseLost(TargetError):
+    """The guest's pause ended before its code was changed, or all of it: the caller looks again at each place."""
 
 
 class DumpFormatError(TargetError):
@@ -143,6 +149,19 @@ class NotMapped(GuestDataError):
 
 class BadStructure(GuestDataError):
     """A structure that breaks a limit or a rule that every sane kernel keeps."""
+
+
+class CodeDiffers(GuestDataError):
+    """Code is not what it was when the change was planned: somebody else changes it too."""
+
+    def __init__(self, gpa: int, expected: bytes, found: bytes) -> None:
+        super().__init__(
+            f"code at guest-physical {gpa:#x} is {found[:16].hex(' ')}, not {expected[:16].hex(' ')}",
+            hint="the guest's own tracer or a live patch may be there; nothing was changed",
+        )
+        self.address = gpa
+        self.expected = expected
+        self.found = found
 
 
 class NoSuchProcess(VmonError):

@@ -1,12 +1,13 @@
 """What a guest can be asked for, as small abilities that a transport may or may not have.
 
-Pure definitions: no I/O here. A dump has ReadPhys alone; a live QEMU guest adds ReadRegs and WatchVm.
-A feature names in its signature the ports that it needs, so what is not supported is known at attach.
+Pure definitions: no I/O here. A dump has ReadPhys alone; a live QEMU guest adds ReadRegs, WatchVm, WritePhys and
+PatchCode. A feature names in its signature the ports that it needs, so what is not supported is known at attach, and
+what only reads is never handed a way to write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -100,4 +101,51 @@ class WatchVm(Protocol):
 
     def state(self) -> VmState:
         """Current state; raises TargetGone when the hypervisor went away."""
+        ...
+
+
+@runtime_checkable
+class WritePhys(Protocol):
+    """Write guest-physical memory: data, never code that may have run (that is for PatchCode)."""
+
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        """Write all of `data`, the guest running or paused; microseconds.
+
+        A guest that runs may see half of it for a moment. PhysReadError where that is not all RAM, and then nothing
+        is written; TargetDenied where the host does not let us; TargetGone.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One place of code: what must be there, and what shall be."""
+
+    gpa: Gpa
+    old: bytes
+    new: bytes
+    """As many bytes as `old`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseReport:
+    """What changing code cost the guest."""
+
+    paused_ns: int
+    """From just before the guest was stopped to just after it went on; 0 if somebody else had paused it."""
+    patches: int
+    """Places changed."""
+
+
+@runtime_checkable
+class PatchCode(Protocol):
+    """Change code of the guest, which stands still meanwhile; no pause outlives its deadline or its owner."""
+
+    def patch(self, patches: Sequence[Patch]) -> PauseReport:
+        """Change all places in one pause of a few milliseconds, or none.
+
+        A guest that somebody else had paused stays paused. CodeDiffers names a place where `old` is not;
+        PhysReadError, TargetBusy, TargetDenied, TargetGone: nothing was changed. PauseLost: the pause ended
+        before all was written.
+        """
         ...

@@ -6,7 +6,7 @@ with it; it plays the hostile guest too: `moving` may change bytes, between the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa
 from vmon.core.errors import PhysReadError, TargetGone
-from vmon.core.ports import RamRange, Registers, VmState
+from vmon.core.ports import Patch, PauseReport, RamRange, Registers, VmState
+from vmon.transport.patches import apply_patches, check_patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Operation:
 
 
 class FakeRam:
-    """ReadPhys over {gpa: bytes}; runs that touch are one range to the reader."""
+    """ReadPhys, WritePhys and PatchCode over {gpa: bytes}; runs that touch are one range to the reader."""
 
     def __init__(
         self,
@@ -110,13 +111,26 @@ class FakeRam:
                 if any(page):
                     yield RamRange(Gpa(start + at), len(page))
 
-    def write(self, gpa: int, data: bytes) -> None:
-        """What the guest itself would write; for `moving` and for setting a scene."""
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        """All of the bytes, or PhysReadError."""
+        self._operate("write", (gpa,), len(data))
+        self.guest_writes(gpa, data)
+
+    def patch(self, patches: Sequence[Patch]) -> PauseReport:
+        """All of the places or none: logged as one patch, then each read and write of it."""
+        self._operate("patch", tuple(patch.gpa for patch in patches))
+        check_patches(patches)
+        apply_patches(patches, self.read, self.write)
+        return PauseReport(paused_ns=len(patches), patches=len(patches))
+
+    def guest_writes(self, gpa: int, data: bytes) -> None:
+        """What the guest itself would write, not logged: for `moving` and for setting a scene."""
+        if data and not self._inside(gpa, len(data)):
+            raise PhysReadError(gpa, len(data))
         for start, memory in self.memory.items():
-            if start <= gpa and gpa + len(data) <= start + len(memory):
-                memory[gpa - start : gpa - start + len(data)] = data
-                return
-        raise PhysReadError(gpa, len(data))
+            low, high = max(gpa, start), min(gpa + len(data), start + len(memory))
+            if low < high:
+                memory[low - start : high - start] = data[low - gpa : high - gpa]
 
 
 @dataclass(slots=True)

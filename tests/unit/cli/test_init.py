@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -55,11 +56,18 @@ KINDS = [
 ]
 
 
+WITH_A_MESSAGE_OF_THEIR_OWN: dict[type, tuple[Any, ...]] = {
+    errors.PhysReadError: (0x1000, 8),
+    errors.CodeDiffers: (0x1000, b"a", b"b"),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_an_error_is_a_sentence_a_hint_and_its_exit_code(
     kind: type[errors.VmonError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = kind(0x1000, 8) if kind is errors.PhysReadError else kind("it is \x1b[31mso", hint="do\nthat")  # type: ignore[arg-type, call-arg]
+    of_values = WITH_A_MESSAGE_OF_THEIR_OWN.get(kind)
+    error = kind(*of_values) if of_values else kind("it is \x1b[31mso", hint="do\nthat")
 
     def fail(**_: object) -> None:
         raise error
@@ -67,7 +75,7 @@ def test_an_error_is_a_sentence_a_hint_and_its_exit_code(
     monkeypatch.setattr(cli, "main", fail)
     code, out, err = outcome([], monkeypatch, capsys)
     assert (code, out) == (kind.exit_code, "")
-    if kind is not errors.PhysReadError:
+    if not of_values:
         assert err == "vmon: it is \\x1b[31mso\n      do\\nthat\n"
     assert code not in (0, None)
 

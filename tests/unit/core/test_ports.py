@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from vmon.core.address import Gpa
-from vmon.core.ports import RamRange, ReadPhys, ReadRegs, WatchVm
+from vmon.core.ports import PatchCode, RamRange, ReadPhys, ReadRegs, WatchVm, WritePhys
 from vmon.transport.fake import FakeMachine, FakeRam
 
 
@@ -16,3 +16,6 @@ def test_abilities_can_be_asked_for() -> None:
     assert isinstance(machine, ReadRegs)
     assert isinstance(machine, WatchVm)
     assert not isinstance(machine, ReadPhys)
+    assert isinstance(ram, WritePhys)
+    assert isinstance(ram, PatchCode)
+    assert not isinstance(machine, WritePhys | PatchCode)

@@ -297,7 +297,7 @@ def test_bases_that_move_while_they_are_read() -> None:
         if ram.log and ram.log[-1].gpas == (where,):
             reads += 1
             if reads == 2:  # KASLR of memory settles after the first look
-                ram.write(where, struct.pack("<Q", PAGE_OFFSET[False] + (1 << 30)))
+                ram.guest_writes(where, struct.pack("<Q", PAGE_OFFSET[False] + (1 << 30)))
 
     ram = FakeRam({RODATA_GPA: guest.image, HEAP_GPA: guest.heap}, moving=moving)
     with pytest.raises(NoKernelYet, match=r"do not map|moved"):
@@ -381,7 +381,7 @@ def test_damaged_images(model: str, recalled: bool, data: st.DataObject) -> None
     guest = IMAGES[model]
     ram = guest.ram()
     for at, value in data.draw(edits(bytes(guest.image))):
-        ram.write(RODATA_GPA + at, value[: len(guest.image) - at])
+        ram.guest_writes(RODATA_GPA + at, value[: len(guest.image) - at])
     check(ram, KNOWN[model] if recalled else Known())
 
 

@@ -240,7 +240,9 @@ def test_a_process_that_ended_meanwhile_has_no_answers_of_another() -> None:
     kernel = guest.kernel()
     snapshot = Snapshot.of_all(kernel)
     ram: Any = kernel.memory.phys
-    ram.write(guest.gpa(guest.at(made.worker_process.task, "task_struct", "pid")), struct.pack("<I", 4711))
+    ram.guest_writes(
+        guest.gpa(guest.at(made.worker_process.task, "task_struct", "pid")), struct.pack("<I", 4711)
+    )
     assert snapshot.unchanged().tolist() == [True, True, False, True, True]
     assert snapshot.cmdline[2] is None
     assert snapshot.exe[2] is None
@@ -415,7 +417,7 @@ def damaged_kernel(model: str, edits: list[tuple[int, bytes]]) -> Kernel:
     made = scene(model).guest
     ram = made.ram()
     for at, data in edits:
-        ram.write(HEAP_GPA + at, data)
+        ram.guest_writes(HEAP_GPA + at, data)
     return Kernel(KernelMemory(ram, DAMAGE[model].kernel.memory.bases), made.profile)
 
 

@@ -93,7 +93,7 @@ def test_a_walk_that_breaks_once_is_tried_again() -> None:
     def moving(ram: FakeRam, _row: int) -> None:
         nonlocal reads
         reads += 1
-        ram.write(node, struct.pack("<Q", 0xDEAD_0000_0000_0100 if reads < 10 else good))
+        ram.guest_writes(node, struct.pack("<Q", 0xDEAD_0000_0000_0100 if reads < 10 else good))
 
     ram = kernel.memory.phys
     assert isinstance(ram, FakeRam)

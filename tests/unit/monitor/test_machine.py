@@ -43,7 +43,7 @@ def second_guest() -> Guest:
 
 
 def put(connection: FakeConnection, name: str, value: bytes) -> None:
-    connection.ram.write(RODATA_GPA + AT[name], value)
+    connection.ram.guest_writes(RODATA_GPA + AT[name], value)
 
 
 def tick(connection: FakeConnection, jiffies: int) -> None:

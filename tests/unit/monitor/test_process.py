@@ -59,7 +59,7 @@ def test_a_process_that_ended_says_so() -> None:
     worker = Process.all_of(snapshot)[2]
     worker.require_alive()
     where = made.guest.at(made.worker_process.task, "task_struct", "start_boottime")
-    kernel.memory.phys.write(made.guest.gpa(where), b"\1")  # type: ignore[attr-defined]
+    kernel.memory.phys.guest_writes(made.guest.gpa(where), b"\1")  # type: ignore[attr-defined]
     assert not worker.is_alive()
     with pytest.raises(NoSuchProcess, match="42 ended"):
         worker.require_alive()

@@ -94,6 +94,21 @@ def test_ram(text: str, ram_bytes: int) -> None:
     assert parse_command_line(["qemu", *text.split()]).ram_bytes == ram_bytes
 
 
+@pytest.mark.parametrize(
+    ("text", "gdbstub"),
+    [
+        ("-m 1G", False),
+        ("-m 1G -s -S", True),
+        ("-gdb tcp::1234", True),
+        ("-gdb chardev:c -m 1G", True),
+        ("-gdb none", False),
+        ("-name gdb -append -s", False),
+    ],
+)
+def test_gdbstub(text: str, gdbstub: bool) -> None:
+    assert parse(text).gdbstub == gdbstub  # type: ignore[attr-defined]
+
+
 def test_name_and_machine() -> None:
     found = parse_command_line(
         ["qemu", "-name", "guest=web,,1,debug-threads=on", "-machine", "pc-q35-7.2,usb=off"]

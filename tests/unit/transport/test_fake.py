@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vmon.core.address import Gpa
-from vmon.core.errors import PhysReadError, TargetGone
-from vmon.core.ports import ReadPhys, ReadRegs, Registers, WatchVm
+from vmon.core.errors import CodeDiffers, PhysReadError, TargetGone
+from vmon.core.ports import Patch, PatchCode, ReadPhys, ReadRegs, Registers, WatchVm, WritePhys
 from vmon.transport.fake import FakeMachine, FakeRam, Operation
 
 
@@ -30,8 +30,41 @@ def test_it_fails_at_the_nth() -> None:
         list(ram.populated())
 
 
+def test_it_writes_across_its_pieces_and_logs() -> None:
+    ram = FakeRam({0: b"abcd", 4: b"efgh"})
+    assert isinstance(ram, WritePhys)
+    ram.write(Gpa(2), b"XYZ")
+    ram.guest_writes(7, b"!")
+    assert ram.read(Gpa(0), 8) == b"abXYZfg!"
+    assert ram.log == [Operation("write", (2,), 3), Operation("read", (0,), 8)]
+    with pytest.raises(PhysReadError):
+        ram.write(Gpa(6), b"abc")
+    assert ram.read(Gpa(0), 8) == b"abXYZfg!"
+
+
+def test_it_patches_all_or_nothing() -> None:
+    ram = FakeRam({0: b"abcdefgh"})
+    assert isinstance(ram, PatchCode)
+    patches = [Patch(Gpa(1), b"bc", b"XY"), Patch(Gpa(6), b"g", b"Z")]
+    assert ram.patch(patches).patches == 2
+    assert ram.memory[0] == b"aXYdefZh"
+    kinds = [operation.kind for operation in ram.log]
+    assert kinds == ["patch", "read", "read", "write", "write", "read", "read"]
+    with pytest.raises(CodeDiffers):
+        ram.patch(patches)
+    assert ram.memory[0] == b"aXYdefZh"
+
+
+@pytest.mark.parametrize("fail_at", range(7))
+def test_its_patch_can_be_broken_at_any_step(fail_at: int) -> None:
+    """Once it fails it fails for good, as a guest that went away: what was written by then stays."""
+    ram = FakeRam({0: b"abcdefgh"}, fail_at=fail_at)
+    with pytest.raises(TargetGone):
+        ram.patch([Patch(Gpa(1), b"bc", b"XY"), Patch(Gpa(6), b"g", b"Z")])
+
+
 def test_it_moves_between_the_rows_of_one_gather() -> None:
-    ram = FakeRam({0: bytes(8)}, moving=lambda ram, rows: ram.write(0, bytes([rows])))
+    ram = FakeRam({0: bytes(8)}, moving=lambda ram, rows: ram.guest_writes(0, bytes([rows])))
     assert ram.gather(np.array([0, 0, 0], np.uint64), 1).ravel().tolist() == [0, 1, 2]
     assert ram.read(Gpa(0), 1) == b"\3"
 

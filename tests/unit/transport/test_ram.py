@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import subprocess
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from vmon.core.address import Gpa
-from vmon.core.errors import PhysReadError, TargetError, TargetGone
-from vmon.core.ports import RamRange
-from vmon.transport.ram import Extent, MappedRam, ProcessRam
+from vmon.core.errors import PhysReadError, TargetDenied, TargetError, TargetGone
+from vmon.core.ports import RamRange, WritePhys
+from vmon.transport.ram import Extent, FileRam, MappedRam, ProcessRam
 
 MIB = 1 << 20
 
@@ -129,3 +130,103 @@ def test_process_ram_of_a_process_that_ended(own_buffer: ctypes.Array[ctypes.c_c
     ram.close()
     with pytest.raises(TargetGone):
         ProcessRam([], child.pid)
+
+
+def open_for_writing(ram: MappedRam) -> dict[int, int]:
+    return ram._write_fds
+
+
+def test_a_file_is_opened_for_writing_by_the_first_write() -> None:
+    fds = [memfd(MIB), memfd(MIB)]
+    ram = MappedRam([Extent(Gpa(0), MIB, 0), Extent(Gpa(MIB), MIB, 0, backing=1)], fds)
+    assert isinstance(ram, WritePhys)
+    assert ram.read(Gpa(0), MIB) and not open_for_writing(ram)
+    ram.write(Gpa(5), b"hello")
+    assert list(open_for_writing(ram)) == [0]
+    ram.write(Gpa(MIB - 3), b"across")
+    ram.write(Gpa(9), b"")
+    assert ram.read(Gpa(MIB - 3), 6) == b"across" and ram.read(Gpa(5), 5) == b"hello"
+    written = list(open_for_writing(ram).values())
+    ram.close()
+    for fd in written:
+        with pytest.raises(OSError):
+            os.fstat(fd)
+
+
+def test_what_is_not_all_ram_is_not_written() -> None:
+    ram = MappedRam([Extent(Gpa(0), MIB, 0)], [memfd(MIB)])
+    for gpa in (MIB - 2, MIB, 1 << 63, (1 << 64) - 1):
+        with pytest.raises(PhysReadError):
+            ram.write(Gpa(gpa), b"abc")
+    assert ram.read(Gpa(MIB - 2), 2) == bytes(2) and not open_for_writing(ram)
+    ram.close()
+
+
+def test_a_file_that_may_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    ram = MappedRam([Extent(Gpa(0), MIB, 0)], [memfd(MIB)])
+
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(TargetDenied) as caught:
+        ram.write(Gpa(0), b"abc")
+    assert caught.value.hint
+    monkeypatch.undo()
+    ram.close()
+
+
+def test_a_file_cut_short_is_not_made_longer() -> None:
+    fd = memfd(2 * MIB)
+    ram = MappedRam([Extent(Gpa(0), 2 * MIB, 0)], [fd])
+    os.ftruncate(fd, MIB)
+    with pytest.raises(TargetGone):
+        ram.write(Gpa(MIB + 4096), b"abc")
+    assert os.fstat(fd).st_size == MIB
+    ram.close()
+
+
+def test_a_file_without_write_is_written_by_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As hugetlbfs."""
+    ram = MappedRam([Extent(Gpa(0), MIB, 0)], [memfd(MIB)])
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "pwrite", refused)
+    ram.write(Gpa(4094), b"abcd")
+    assert ram.read(Gpa(4093), 6) == b"\0abcd\0"
+    ram.close()
+
+
+def test_a_dump_has_nobody_to_write_for() -> None:
+    ram = FileRam([Extent(Gpa(0), MIB, 0)], [memfd(MIB)])
+    assert not isinstance(ram, WritePhys)
+    ram.close()
+
+
+def test_process_ram_writes_this_process(own_buffer: ctypes.Array[ctypes.c_char]) -> None:
+    place = ctypes.addressof(own_buffer)
+    ram = ProcessRam([Extent(Gpa(0), MIB, place), Extent(Gpa(MIB), MIB, place + 2 * MIB)], os.getpid())
+    assert isinstance(ram, WritePhys)
+    assert ram.read(Gpa(0), 1) and ram._write_fd == -1
+    ram.write(Gpa(MIB - 2), b"abcd")
+    assert own_buffer[MIB - 2 : MIB] == b"ab" and own_buffer[2 * MIB : 2 * MIB + 2] == b"cd"
+    with pytest.raises(PhysReadError):
+        ram.write(Gpa(2 * MIB - 1), b"abcd")
+    ram.close()
+    assert ram._write_fd == -1
+
+
+def test_process_ram_of_a_process_that_ended_is_not_written() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    with_fd = ProcessRam([Extent(Gpa(0), MIB, 0x400000)], child.pid)
+    without = ProcessRam([Extent(Gpa(0), MIB, 0x10)], child.pid)
+    with pytest.raises(PhysReadError):
+        without.write(Gpa(0), b"a")
+    child.kill()
+    child.wait()
+    for ram in (with_fd, without):
+        with pytest.raises(TargetGone):
+            ram.write(Gpa(0), b"a")
+        ram.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa
 from vmon.core.errors import DumpFormatError, TargetDenied, TargetNotFound
 from vmon.transport.dump import elf, lime
-from vmon.transport.ram import Extent, MappedRam
+from vmon.transport.ram import Extent, FileRam
 
 SMALLEST_RAW_BYTES = 1 << 20
 NOT_RAM = (
@@ -48,8 +48,8 @@ NOT_RAM = (
 )
 
 
-class DumpRam(MappedRam):
-    """ReadPhys over a dump file."""
+class DumpRam(FileRam):
+    """ReadPhys over a dump file; there is nobody to write for."""
 
     def __init__(self, extents: list[Extent], fd: int, kind: str) -> None:
         super().__init__(extents, [fd])

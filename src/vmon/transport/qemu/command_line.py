@@ -21,6 +21,7 @@ WITH_VALUE = frozenset(
         "append",
         "chardev",
         "device",
+        "gdb",
         "initrd",
         "kernel",
         "m",
@@ -55,6 +56,8 @@ class QemuCommand:
     qmp: tuple[QmpSocket, ...]
     qmp_elsewhere: bool
     """QMP is offered, but on TCP or standard input."""
+    gdbstub: bool = False
+    """A gdbstub was asked for: -s or -gdb."""
 
 
 def options(text: str) -> dict[str, str]:
@@ -137,7 +140,7 @@ def parse_command_line(argv: Sequence[str]) -> QemuCommand:
     name = machine = ""
     accels: list[str] = []
     ram_bytes = DEFAULT_RAM_BYTES
-    elsewhere = False
+    elsewhere = gdbstub = False
     chardevs: dict[str, dict[str, str]] = {}
     controls: list[str] = []
     sockets: list[QmpSocket] = []
@@ -154,6 +157,8 @@ def parse_command_line(argv: Sequence[str]) -> QemuCommand:
                 accels += parsed["accel"].split(":") if "accel" in parsed else []
             case "accel":
                 accels.append(parsed.get("accel") or parsed.get("", ""))
+            case "s" | "gdb":
+                gdbstub = value != "none"
             case "enable-kvm":
                 accels.append("kvm")
             case "chardev" if "id" in parsed:
@@ -178,4 +183,5 @@ def parse_command_line(argv: Sequence[str]) -> QemuCommand:
         ram_bytes=ram_bytes,
         qmp=tuple(dict.fromkeys(sockets)),
         qmp_elsewhere=elsewhere,
+        gdbstub=gdbstub,
     )

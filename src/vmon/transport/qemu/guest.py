@@ -1,25 +1,29 @@
 """A running QEMU guest: its RAM, its registers and its run state, by one QMP connection and /proc.
 
-Reads the monitor (memory tree, host addresses of RAM) once at attach, then guest RAM directly; the guest is
-neither paused nor written to. A guest can lie in its RAM, not about where its RAM is. RAM that is hot-plugged
-after attach is seen after the next attach. When QEMU ends, a mapped file goes on giving the last bytes: `state()`
-is what tells that it is gone.
+Reads the monitor (memory tree, host addresses of RAM) once at attach, then guest RAM directly; reading neither pauses
+the guest nor writes to it. `patch` alone does, and brings in what it needs when it is first called. A guest can lie in
+its RAM, not about where its RAM is. RAM that is hot-plugged after attach is seen after the next attach. When QEMU ends,
+a mapped file goes on giving the last bytes: `state()` is what tells that it is gone.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmon.core.errors import NotSupported, TargetBusy, TargetError
-from vmon.core.ports import RamRange, Registers, VmState
+from vmon.core.ports import Patch, PauseReport, RamRange, Registers, VmState
 from vmon.transport.qemu import backing, host_processes, monitor_text
 from vmon.transport.qemu.command_line import QmpSocket, parse_command_line
 from vmon.transport.qemu.qmp import GREETING_SECONDS, QmpConnection
 from vmon.transport.ram import Extent, MappedRam, ProcessRam
+
+if TYPE_CHECKING:
+    from vmon.transport.qemu.code import CodeWriter
 
 HOW_TO_OFFER_QMP = (
     "start QEMU with -qmp unix:PATH,server=on,wait=off (a running QEMU can't be given a QMP socket)"
@@ -28,7 +32,7 @@ HOW_TO_OFFER_QMP = (
 
 @dataclass(slots=True)
 class QemuGuest:
-    """What attaching gives: ReadRegs and WatchVm itself, ReadPhys as `ram`."""
+    """What attaching gives: ReadRegs, WatchVm and PatchCode itself, ReadPhys and WritePhys as `ram`."""
 
     qmp: QmpConnection
     ram: MappedRam | ProcessRam
@@ -39,6 +43,7 @@ class QemuGuest:
     """kvm or tcg."""
     cpus: int
     qemu_version: str
+    _code: CodeWriter | None = field(default=None, repr=False)
 
     @property
     def ranges(self) -> tuple[RamRange, ...]:
@@ -56,8 +61,22 @@ class QemuGuest:
         status = str(self.qmp.execute("query-status")["status"])
         return VmState(status=status, resets=self.qmp.resets)
 
+    def patch(self, patches: Sequence[Patch]) -> PauseReport:
+        """Change code in one pause; the first call starts a guardian process, which ends with `close`."""
+        if self._code is None:
+            from vmon.transport.qemu.code import CodeWriter  # noqa: PLC0415 - reading needs nothing of it
+
+            sockets = [self.qmp_path]
+            with suppress(TargetError):
+                sockets += [path for path in qmp_paths(self.pid) if path != self.qmp_path]
+            self._code = CodeWriter(self.qmp, self.ram, self.pid, self.accel, sockets)
+        return self._code.patch(patches)
+
     def close(self) -> None:
-        """Free the QMP socket and the descriptors."""
+        """Free the QMP socket and the descriptors, end the guardian."""
+        if self._code is not None:
+            # First, for the guardian holds a copy of the QMP connection.
+            self._code.close()
         self.qmp.close()
         self.ram.close()
 

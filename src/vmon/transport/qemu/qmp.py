@@ -153,6 +153,8 @@ class QmpConnection:
     def __init__(self, path: str, greeting_seconds: float = GREETING_SECONDS) -> None:
         self.path = path
         self.resets = 0
+        self.fd = -1
+        """The socket's descriptor, for a guardian that must speak when this process can't."""
         self._client: QMPClient | None = None
         _require_no_running_loop()
         sock = connect(path)
@@ -178,6 +180,7 @@ class QmpConnection:
             self._loop.close()
             raise
         self._client = client
+        self.fd = sock.fileno()
         # Also where the caller forgets: tasks left over at exit would complain to standard error.
         self._hang_up = weakref.finalize(self, _hang_up, self._loop, client)
         greeting = client.greeting
@@ -246,6 +249,7 @@ class QmpConnection:
         """Hang up; QEMU is free for the next client."""
         if self._client is not None:
             self._client = None
+            self.fd = -1
             self._hang_up()
 
     def __enter__(self) -> QmpConnection:

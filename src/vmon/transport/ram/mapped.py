@@ -1,5 +1,8 @@
 """RAM that lies in a file is read where it lies: mapped read-only, a gather is one numpy index.
 
+FileRam reads alone, for dumps. MappedRam of a running guest writes too: by a descriptor of its own, opened when the
+first byte is written, so that what only reads never holds anything open for writing.
+
 Reads memfd, shm and hugetlbfs backends of a running QEMU, and dump files. The guest can change bytes while we
 copy them; it can't reach beyond the file, for every address goes through the extent table first.
 
@@ -26,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa
-from vmon.core.errors import TargetError, TargetGone
+from vmon.core.errors import TargetDenied, TargetError, TargetGone
 from vmon.core.ports import RamRange
 from vmon.transport.ram.extents import Extent, ExtentTable, join_ranges
 
@@ -34,7 +37,7 @@ KEPT_WINDOWS = 256
 """Row sizes for which a view is kept: a view costs 1 us to make and 200 bytes to keep."""
 
 
-class MappedRam:
+class FileRam:
     """ReadPhys over files; takes over the file descriptors and closes them."""
 
     def __init__(self, extents: list[Extent], fds: Sequence[int]) -> None:
@@ -182,6 +185,61 @@ class MappedRam:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class MappedRam(FileRam):
+    """ReadPhys and WritePhys over the files of a running guest."""
+
+    def __init__(self, extents: list[Extent], fds: Sequence[int]) -> None:
+        self._write_fds: dict[int, int] = {}
+        super().__init__(extents, fds)
+
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        """All of the bytes, or PhysReadError."""
+        pieces = self._table.pieces(gpa, len(data))
+        # Each file is open before the first byte is written, so that a refusal leaves nothing half done.
+        for extent, _, _ in pieces:
+            self._open_for_writing(extent.backing)
+        done_bytes = 0
+        for extent, place, size in pieces:
+            self._pwrite(extent.backing, place, data[done_bytes : done_bytes + size])
+            done_bytes += size
+
+    def _open_for_writing(self, backing: int) -> None:
+        if backing in self._write_fds:
+            return
+        try:
+            # By way of the descriptor that is read from: a memfd has no other name.
+            fd = os.open(f"/proc/self/fd/{self._fds[backing]}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise TargetDenied(
+                f"the file behind guest RAM can't be opened for writing: {error.strerror}",
+                hint="run vmon as root or as QEMU's user",
+            ) from error
+        self._write_fds[backing] = fd
+
+    def _pwrite(self, backing: int, place: int, data: bytes) -> None:
+        fd = self._write_fds[backing]
+        if place + len(data) > os.fstat(fd).st_size:  # a write would make it longer
+            raise TargetGone("the file behind guest RAM was cut short")
+        done_bytes = 0
+        while done_bytes < len(data):
+            try:
+                done_bytes += os.pwrite(fd, data[done_bytes:], place + done_bytes)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise TargetDenied(f"guest RAM can't be written: {error.strerror}") from error
+                # hugetlbfs has no write(), its files are written through a mapping.
+                with mmap.mmap(fd, len(self._maps[backing])) as mapping:
+                    mapping[place + done_bytes : place + len(data)] = data[done_bytes:]
+                return
+
+    def close(self) -> None:
+        """Unmap and close."""
+        super().close()
+        for fd in self._write_fds.values():
+            os.close(fd)
+        self._write_fds.clear()
 
 
 def data_runs(fd: int, start: int, size_bytes: int) -> Iterator[tuple[int, int]]:

@@ -2,9 +2,9 @@
 
 Reads /proc/PID/mem (a descriptor kept from attach, so privileges can be dropped), gathers by one
 process_vm_readv for a thousand rows where the host still lets us, finds what is populated in
-/proc/PID/pagemap. The guest can change bytes while we copy them; addresses outside the extent table are never
-asked for, so it can't make us read QEMU's own memory. A QEMU that ended is noticed by reads that come back
-empty, and by its pidfd.
+/proc/PID/pagemap. Writes go through a second descriptor, opened when the first byte is written. The guest can change
+bytes while we copy them; addresses outside the extent table are never asked for, so it can't make us read or write
+QEMU's own memory. A QEMU that ended is noticed by reads that come back empty, and by its pidfd.
 """
 
 from __future__ import annotations
@@ -31,23 +31,15 @@ PRESENT_OR_SWAPPED = np.uint64(0b11 << 62)
 
 
 class ProcessRam:
-    """ReadPhys over the memory of a QEMU process; extents' places are host addresses (Hva)."""
+    """ReadPhys and WritePhys over the memory of a QEMU process; extents' places are host addresses (Hva)."""
 
     def __init__(self, extents: list[Extent], pid: int, anonymous: bool = True) -> None:
         """`anonymous`: no file behind the memory, so pagemap tells what was ever written."""
         self._table = ExtentTable(extents)
         self._pid = pid
         self._anonymous = anonymous
-        self._fd = self._pagemap_fd = self._pidfd = -1
-        try:
-            self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, ProcessLookupError) as error:
-            raise TargetGone(f"process {pid} ended") from error
-        except PermissionError as error:
-            raise TargetDenied(
-                f"the host does not let this user read the memory of process {pid}",
-                hint="run vmon as root, or as QEMU's user with kernel.yama.ptrace_scope=0",
-            ) from error
+        self._fd = self._write_fd = self._pagemap_fd = self._pidfd = -1
+        self._fd = self._open_memory(os.O_RDONLY, "read")
         with contextlib.suppress(OSError):
             self._pagemap_fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):
@@ -67,6 +59,17 @@ class ProcessRam:
             ctypes.c_ulong,
             ctypes.c_ulong,
         ]
+
+    def _open_memory(self, mode: int, verb: str) -> int:
+        try:
+            return os.open(f"/proc/{self._pid}/mem", mode | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise TargetGone(f"process {self._pid} ended") from error
+        except PermissionError as error:
+            raise TargetDenied(
+                f"the host does not let this user {verb} the memory of process {self._pid}",
+                hint="run vmon as root, or as QEMU's user with kernel.yama.ptrace_scope=0",
+            ) from error
 
     @property
     def ranges(self) -> tuple[RamRange, ...]:
@@ -96,6 +99,35 @@ class ProcessRam:
             parts.append(data)
             got_bytes += len(data)
         return b"".join(parts)
+
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        """All of the bytes, or PhysReadError."""
+        pieces = self._table.pieces(gpa, len(data))
+        if self._write_fd < 0:
+            fd = self._open_memory(os.O_RDWR, "write")
+            # The pid is named once more here: it is still QEMU's only if its pidfd says so afterwards.
+            try:
+                self._raise_if_gone()
+            except TargetGone:
+                os.close(fd)
+                raise
+            self._write_fd = fd
+        done_bytes = 0
+        for _, place_hva, size in pieces:
+            self._pwrite(gpa + done_bytes, place_hva, data[done_bytes : done_bytes + size])
+            done_bytes += size
+
+    def _pwrite(self, gpa: int, hva: int, data: bytes) -> None:
+        done_bytes = 0
+        while done_bytes < len(data):
+            try:
+                written_bytes = os.pwrite(self._write_fd, data[done_bytes:], hva + done_bytes)
+            except OSError as error:
+                self._raise_if_gone(error)
+                raise PhysReadError(gpa + done_bytes, len(data) - done_bytes) from error
+            if not written_bytes:
+                raise TargetGone(f"QEMU process {self._pid} ended")
+            done_bytes += written_bytes
 
     def _raise_if_gone(self, cause: OSError | None = None) -> None:
         if self._pidfd >= 0 and self._end_of_process.poll(0):
@@ -189,7 +221,7 @@ class ProcessRam:
 
     def close(self) -> None:
         """Give the descriptors back."""
-        for fd in (self._fd, self._pagemap_fd, self._pidfd):
+        for fd in (self._fd, self._write_fd, self._pagemap_fd, self._pidfd):
             if fd >= 0:
                 os.close(fd)
-        self._fd = self._pagemap_fd = self._pidfd = -1
+        self._fd = self._write_fd = self._pagemap_fd = self._pidfd = -1
