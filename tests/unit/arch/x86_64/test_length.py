@@ -91,7 +91,7 @@ def test_a_share_is_one_whatever_the_bytes(code: bytes, at: int) -> None:
 
 
 def test_decodings_fall_into_step() -> None:
-    body = bytes.fromhex("4889442408" "48c7c011223344" "e811223344" "85c0" "0f8411223344" "488b7c2410") * 6
+    body = bytes.fromhex("488944240848c7c011223344e81122334485c00f8411223344488b7c2410") * 6
     starts, at = set(), 0
     while at < len(body):
         starts.add(at)
