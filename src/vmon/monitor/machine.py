@@ -224,7 +224,7 @@ class VirtualMachine:
     def doctor(self) -> DoctorRecord:
         """What could be done to this guest: where a probe could live, which events it could see and refuse.
 
-        Reads the kernel's text, 60 to 100 ms; changes nothing.
+        Reads the kernel's text, 25 to 65 ms; changes nothing.
         """
         from vmon.monitor.doctor import examine  # noqa: PLC0415 - asked for once, if at all
 

@@ -6,8 +6,8 @@ holds:
 
 - it lies in 0x1000..0x97fff and in RAM of the machine and, whole, in RAM of e820: what firmware keeps for itself is
   reserved too, but under another type;
-- PG_reserved is set, so no allocator ever gives it out. From 5.14 on that is so for all of the first MiB
-  (f1d4d47c5851); before, for the first 64 KiB;
+- PG_reserved is set, so no allocator ever gives it out. Since 5.13 that is so for all of the first MiB
+  (f1d4d47c5851), before for the first 64 KiB;
 - no part of the real-mode trampoline is in it: CPUs start there, at hotplug and after suspend;
 - all of its bytes are zero. What is not zero was written by firmware (its stack at 0x6000, used again by a resume from
   S3), by the boot loader (the kernel's setup code, command line) or by an earlier vmon. Most of it is dead, none of it
@@ -58,7 +58,7 @@ ENTRIES = 512
 
 WANTS = Wants(
     symbols=("level2_kernel_pgt", "real_mode_header", "real_mode_blob", "real_mode_blob_end", "e820_table"),
-    # flags is a structure of its own since 6.18 (memdesc_flags_t).
+    # flags became a structure of its own, memdesc_flags_t, between 6.12 and 6.18.
     structs={"page": "flags.f|flags", "e820_table": "nr_entries", "e820_entry": "addr size type"},
     enums=("pageflags",),
 )
