@@ -35,7 +35,7 @@ from vmon.probe.place import SLOT_BYTES, SLOT_GVA
 
 MAX_TEXT_BYTES = 64 << 20
 MAX_SITES = 64
-"""Calls of one function; the most that a hook has is 7."""
+"""Calls of one function; the most that a hook has is 6."""
 MAX_STRANGERS = 256
 PADDING_BYTES = 16
 
