@@ -21,7 +21,7 @@ WITHOUT = {
     "cli/lab_host.py": "the guest tests boot with it",
     "monitor/guests.py": "names what transport/guests.py finds, tested there",
 }
-LAYERS = ("core", "arch", "kernel", "linux", "monitor", "cli")
+LAYERS = ("core", "arch", "kernel", "linux", "probe", "monitor", "cli")
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(UNIT)))

@@ -26,6 +26,7 @@ COMMANDS = {
     "sockets": ("vmon.cli.sockets", "sockets", "List the sockets of a guest or of one process."),
     "maps": ("vmon.cli.maps", "maps", "List the memory areas of a process."),
     "env": ("vmon.cli.env", "env", "Show the environment of a process."),
+    "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
     "lab": ("vmon.cli.lab", "lab", "Guests to try vmon on: stock Debian kernels in QEMU."),
 }

@@ -219,3 +219,66 @@ class HostGuestRecord(msgspec.Struct, frozen=True, kw_only=True):
     readable: bool
     problem: str
     """Why it can't be read; empty when it can."""
+
+
+class AbilityRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that a target or this vmon can or can't do."""
+
+    name: str
+    available: bool
+    detail: str
+    """How, or why not."""
+
+
+class HookRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one kind of event could be watched in a guest."""
+
+    event: str
+    how: str
+    """call sites, entry nop, or not available."""
+    deny: bool
+    """Whether it could be refused too; else it can only be observed."""
+    sites: int
+    """Instructions of the guest that a probe would change for it."""
+    functions: list[str]
+    """Functions of the kernel that it would be seen at."""
+    context: str
+    """Where their callers stand: may sleep, locked (others wait), atomic (no sleep), interrupt."""
+    why: str
+    """Why it is not available; empty when it is."""
+    notes: list[str]
+    """What is not seen, and who else is there already."""
+
+
+class PageRunRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Pages of guest-physical memory, one after another."""
+
+    gpa: int
+    pages: int
+    why: str
+    """Why they can't be used; empty when they can."""
+
+
+class DoctorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What could be done to a guest. All of it was found out by reading."""
+
+    target: str
+    release: str
+    build_id: str
+    hypervisor: str
+    changed: bool
+    """Whether anything of the guest was changed to learn this: never."""
+    obstacles: list[str]
+    """What keeps a probe from being installed, a sentence each; empty when nothing does."""
+    abilities: list[AbilityRecord]
+    pages: int
+    """Pages that a probe could live in."""
+    page_runs: list[PageRunRecord]
+    slot_address: int
+    """Where in the kernel's address space they would appear."""
+    slot_entry_gpa: int | None
+    """The one page-table entry that would be written; None when it can't be told."""
+    events: list[HookRecord]
+    ticks: list[HookRecord]
+    """Where the guest would look for what the host wants done."""
+    notes: list[str]

@@ -23,6 +23,8 @@ from tests.unit.linux.build import (
     TEXT_GPA,
     TEXT_GVA,
     VMALLOC,
+    VMEMMAP,
+    WANTS,
     Guest,
     profile_of,
     registers,
@@ -42,7 +44,6 @@ from vmon.kernel.identify import Identity, identify
 from vmon.kernel.image import find_images
 from vmon.kernel.memory import KernelBases
 from vmon.kernel.profile import KernelProfile
-from vmon.linux.snapshot import WANTS
 from vmon.transport.fake import FakeMachine, FakeRam
 
 BOTH = pytest.mark.parametrize("model", ["new", "old"])
@@ -106,7 +107,7 @@ def test_a_kernel_never_met_is_learnt(model: str, la57: bool) -> None:
         kaslr_slide=TEXT_GVA - 0xFFFF_FFFF_8100_0000,
         page_offset_base=PAGE_OFFSET[la57],
         vmalloc_base=VMALLOC[la57],
-        vmemmap_base=0,
+        vmemmap_base=VMEMMAP[la57],
         page_table_root=RODATA_GPA + AT["init_top_pgt"],
         la57=la57,
     )

@@ -19,10 +19,14 @@ from vmon.kernel.btf import Btf
 from vmon.kernel.identify import BASE_WANTS, read_bases
 from vmon.kernel.layout import resolve_enums, resolve_structs
 from vmon.kernel.memory import KernelMemory
-from vmon.kernel.profile import KernelProfile, Wants
+from vmon.kernel.profile import KernelProfile
+from vmon.linux import snapshot
 from vmon.linux.kernel import Kernel
-from vmon.linux.snapshot import WANTS
+from vmon.probe.hooks import WANTS as HOOK_WANTS
+from vmon.probe.place import WANTS as PLACE_WANTS
 
+WANTS = snapshot.WANTS | HOOK_WANTS | PLACE_WANTS
+"""What vmon.monitor asks for."""
 RODATA_GPA = 0x0120_0000
 TEXT_GPA = RODATA_GPA - (2 << 20)
 TEXT_GVA = 0xFFFF_FFFF_9F00_0000
@@ -48,6 +52,8 @@ AT = {
     "vmalloc_base": 0xE010,
     "vmemmap_base": 0xE018,
     "jiffies_64": 0xE020,
+    "real_mode_header": 0xE070,
+    "e820_table": 0xE078,
     "__num_online_cpus": 0xE028,
     "_totalram_pages": 0xE030,
     "modules": 0xE038,
@@ -61,9 +67,23 @@ AT = {
     "init_uts_ns": 0xE400,
     "init_top_pgt": 0x10000,
     "tables": 0x12000,
-    "kallsyms": 0x1C000,
+    "pages": 0x20000,
+    "kallsyms": 0x24000,
 }
-TABLE_PAGES = 10
+TABLE_PAGES = 14
+
+# The kernel's text and its functions, from TEXT_GVA on; the rest of the two MiB before rodata is no RAM.
+CODE_BYTES = 64 << 10
+LOW_BYTES = 640 << 10
+TRAMPOLINE_GPA, TRAMPOLINE_BYTES = 0x98000, 0x6264
+RESERVED_BIT = 13
+VMEMMAP = {False: 0xFFFF_EA00_0000_0000, True: 0xFFD4_0000_0000_0000}
+
+WATCHED = [name for name in HOOK_WANTS.symbols if not name.startswith(("_stext", "_etext", "__ksymtab_"))]
+ONLY_NEW = {"security_file_truncate"}
+EXPORTED = {"security_path_unlink", "security_kernel_read_file"}
+
+NO_SYMBOLS = ("timekeeper", "tables", "pages", "kallsyms", "d_ops")
 
 COMMON = {
     "list_head": "next:p prev:p",
@@ -119,6 +139,8 @@ COMMON = {
     "maple_range_64": "parent:p pivot:u64*15 slot:p*16",
     "maple_arange_64": "parent:p pivot:u64*9 slot:p*10 gap:u64*10 meta:u64",
     "maple_tree": "lock:u32 flags:u32 ma_root:p",
+    "e820_entry": "addr:u64 size:u64 type:u32",
+    "e820_table": "nr_entries:u32 rest:u32",
 }
 MM = (
     "mm_users:u32 map_count:s32 total_vm:u64 locked_vm:u64 data_vm:u64 exec_vm:u64 stack_vm:u64 start_code:u64 "
@@ -127,6 +149,8 @@ MM = (
 )
 VMA = "vm_mm:p vm_page_prot:u64 vm_flags:u64 vm_pgoff:u64 vm_ops:p vm_file:p vm_private_data:p anon_name:p"
 NEW = {
+    "memdesc_flags": "f:u64",
+    "page": "flags:memdesc_flags rest:u64*7",
     "vfsmount": "mnt_root:p mnt_sb:p",
     "thread_info": "flags:u64 status:u32 cpu:u32",
     "percpu_counter": "lock:u32 count:s64 list:list_head counters:p",
@@ -143,6 +167,7 @@ NEW = {
     "vm_area_struct": f"vm_start:u64 vm_end:u64 {VMA}",
 }
 OLD = {
+    "page": "flags:u64 rest:u64*7",
     "vfsmount": "mnt_root:p mnt_sb:p",
     "thread_info": "flags:u64 status:u32",
     "percpu_counter": "lock:u32 count:s64 list:list_head counters:p",
@@ -185,7 +210,31 @@ def btf_blob(model: str) -> bytes:
         "pid_type",
         {"PIDTYPE_PID": 0, "PIDTYPE_TGID": 1, "PIDTYPE_PGID": 2, "PIDTYPE_SID": 3, "PIDTYPE_MAX": 4},
     )
+    made.btf.enum("pageflags", {"PG_locked": 0, "PG_reserved": RESERVED_BIT, "__NR_PAGEFLAGS": 24})
     return made.btf.blob()
+
+
+def function_offset(name: str) -> int:
+    """Where a watched function lies in the text; behind it, its caller."""
+    return 0x1000 + 0x100 * WATCHED.index(name)
+
+
+def code_of(model: str) -> bytearray:
+    """The kernel's text: each watched function with an entry nop, and one caller of it."""
+    code = bytearray(b"\x90" * CODE_BYTES)
+    pad, nop = (b"\xf3\x0f\x1e\xfa", "0f1f440000") if model == "new" else (b"", "6666666690")
+    for name in WATCHED:
+        at = function_offset(name)
+        body = pad + bytes.fromhex(nop) + b"\x31\xc0\xc3"
+        code[at : at + len(body)] = body
+        place = at + 0xA0
+        code[place : place + 5] = b"\xe8" + (at - place - 5).to_bytes(4, "little", signed=True)
+    return code
+
+
+def level2_table() -> int:
+    """Where the table of 2 MiB pages lies that maps the image, from rodata."""
+    return AT["tables"] + 2 * 4096
 
 
 def symbols_of(model: str) -> dict[str, int]:
@@ -198,7 +247,18 @@ def symbols_of(model: str) -> dict[str, int]:
         "__stop_notes": AT["__start_notes"] + len(note(b"GNU\0", 3, BUILD_ID)),
         "__stop_BTF": AT["__start_BTF"] + len(blob),
         clock: AT["timekeeper"],
-        **{name: at for name, at in AT.items() if name not in ("timekeeper", "tables", "kallsyms", "d_ops")},
+        **{name: at for name, at in AT.items() if name not in NO_SYMBOLS},
+        "level2_kernel_pgt": level2_table(),
+        "real_mode_blob": 0x7_0000,
+        "real_mode_blob_end": 0x7_0000 + TRAMPOLINE_BYTES,
+        "_stext": -(2 << 20),
+        "_etext": -(2 << 20) + CODE_BYTES,
+        **{
+            name: function_offset(name) - (2 << 20)
+            for name in WATCHED
+            if model == "new" or name not in ONLY_NEW
+        },
+        **{f"__ksymtab_{name}": 0xE200 for name in EXPORTED},
     }
 
 
@@ -224,13 +284,18 @@ def image_of(model: str, la57: bool) -> bytes:
     put("phys_base", struct.pack("<q", TEXT_GPA + 0xFFFF_FFFF_8000_0000 - TEXT_GVA))
     put("page_offset_base", struct.pack("<Q", PAGE_OFFSET[la57]))
     put("vmalloc_base", struct.pack("<Q", VMALLOC[la57]))
+    put("vmemmap_base", struct.pack("<Q", VMEMMAP[la57]))
+    put("real_mode_header", struct.pack("<Q", PAGE_OFFSET[la57] + TRAMPOLINE_GPA))
+    put("pages", (struct.pack("<Q", 1 << RESERVED_BIT) + bytes(56)) * 256)
     put("jiffies_64", struct.pack("<Q", 4_294_900_000))
     put("__num_online_cpus", struct.pack("<I", 2))
     put("_totalram_pages", struct.pack("<Q", 123_456))
     put("modules", struct.pack("<Q", RODATA_GVA + AT["modules"]) * 2)
     put("nr_cpu_ids", struct.pack("<I", 2))
     put("__per_cpu_offset", struct.pack("<2Q", 0, 64))
-    pages = iter(range(RODATA_GPA + AT["tables"], RODATA_GPA + AT["tables"] + TABLE_PAGES * 4096, 4096))
+    # With four levels one page stays unused, so that level2_kernel_pgt is at the same place.
+    first = RODATA_GPA + AT["tables"] + (0 if la57 else 4096)
+    pages = iter(range(first, RODATA_GPA + AT["tables"] + TABLE_PAGES * 4096, 4096))
 
     def peek(gpa: int) -> int:
         return int.from_bytes(image[gpa - RODATA_GPA : gpa - RODATA_GPA + 8], "little")
@@ -242,6 +307,8 @@ def image_of(model: str, la57: bool) -> bytes:
     tables.map(TEXT_GVA, TEXT_GPA, 2 << 20, 0)
     tables.map(RODATA_GVA, RODATA_GPA, 2 << 20, WRITABLE)
     tables.map(PAGE_OFFSET[la57], 0, 1 << 30, WRITABLE)
+    for page in range(4):
+        tables.map(VMEMMAP[la57] + page * 4096, RODATA_GPA + AT["pages"] + page * 4096, 4096, WRITABLE)
     # Two vmalloc pages that are neighbours by address and not in RAM: the heap's second page, then its first.
     tables.map(VMALLOC[la57], HEAP_GPA + 4096, 4096, WRITABLE)
     tables.map(VMALLOC[la57] + 4096, HEAP_GPA, 4096, WRITABLE)
@@ -252,7 +319,7 @@ def image_of(model: str, la57: bool) -> bytes:
 def profile_of(model: str) -> KernelProfile:
     """What identify() would learn, without the search."""
     btf = Btf(btf_blob(model))
-    wants: Wants = BASE_WANTS | WANTS
+    wants = BASE_WANTS | WANTS
     structs, missing = resolve_structs(btf, wants)
     enums, _ = resolve_enums(btf, wants)
     symbols = symbols_of(model)
@@ -295,13 +362,15 @@ class Process:
 class Guest:
     """RAM with the image and a heap. `new` places an object, `set` and `get` change one."""
 
-    def __init__(self, model: str = "new", la57: bool = False) -> None:
+    def __init__(self, model: str = "new", la57: bool = False, *, code: bool = False) -> None:
+        """With `code`, the text and the memory below 640 KiB are there too."""
         self.model = model
         self.la57 = la57
         self.profile = profile_of(model)
         self.image = bytearray(image_of(model, la57))
         self.heap = bytearray(HEAP_BYTES)
-        self.text = 0
+        self.code = code_of(model) if code else bytearray()
+        self.low = bytearray(LOW_BYTES) if code else bytearray()
         self.used = 0x2000  # the first two pages are what vmalloc maps
         self.page_offset = PAGE_OFFSET[la57]
         self.init_task = RODATA_GVA + AT["init_task"]
@@ -323,6 +392,10 @@ class Guest:
     def _place(self, gpa: int) -> tuple[bytearray, int]:
         if HEAP_GPA <= gpa < HEAP_GPA + HEAP_BYTES:
             return self.heap, gpa - HEAP_GPA
+        if gpa < len(self.low):
+            return self.low, gpa
+        if gpa < RODATA_GPA:
+            return self.code, gpa - TEXT_GPA
         return self.image, gpa - RODATA_GPA
 
     def write(self, gva: int, data: bytes) -> None:
@@ -409,6 +482,11 @@ class Guest:
         self.plain_ops = RODATA_GVA + AT["d_ops"]
         self.named_ops = RODATA_GVA + AT["d_ops_named"]
         self.set(self.named_ops, "dentry_operations", {"d_dname": TEXT_GVA + 0x100})
+        stretches = ((0, 0x1000, 2), (0x1000, 0x9EC00, 1), (0x9FC00, 0x400, 2), (1 << 20, 64 << 20, 1))
+        stride = self.size("e820_entry")
+        entries = b"".join(struct.pack("<QQI", *words).ljust(stride, b"\0") for words in stretches)
+        e820 = self.data(struct.pack("<I", len(stretches)) + entries)
+        self.put64(RODATA_GVA + AT["e820_table"], e820)
         self.user_ns = self.new("user_namespace", {"ns.inum": 4026531837})
         self.pid_ns = self.new("pid_namespace", {"ns.inum": 4026531836})
         self.nsproxy = self.new(
@@ -701,7 +779,8 @@ class Guest:
     # Reading it
 
     def ram(self, **limits: int) -> BoundedRam:
-        return BoundedRam({RODATA_GPA: self.image, HEAP_GPA: self.heap}, **limits)
+        memory = {0: self.low, TEXT_GPA: self.code, RODATA_GPA: self.image, HEAP_GPA: self.heap}
+        return BoundedRam({gpa: data for gpa, data in memory.items() if data}, **limits)
 
     def kernel(self, **limits: int) -> Kernel:
         ram = self.ram(**limits)

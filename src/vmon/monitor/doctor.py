@@ -1,0 +1,153 @@
+"""The doctor says beforehand what a probe could do in a guest and what is in its way, and touches nothing.
+
+Reads the guest through the ports of its connection; what can't be read becomes an obstacle or a reason, not an error.
+A hostile guest can make things look better or worse than they are: who installs checks again, with the guest paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from vmon.core.errors import GuestDataError, TargetError
+from vmon.core.records import AbilityRecord, DoctorRecord, HookRecord, PageRunRecord
+from vmon.linux.kernel import Kernel
+from vmon.probe.hooks import EVENTS, TICKS, Event
+from vmon.probe.place import SLOT_GVA, LowPages, Slot, find_low_pages, find_slot
+from vmon.probe.sites import EventReach, Survey, survey
+
+if TYPE_CHECKING:
+    from vmon.monitor.machine import Connection
+
+MIN_PAGES = 8
+"""Code, page table, configuration and the smallest ring."""
+EFER_NO_EXECUTE = 1 << 11
+MAX_SHOWN = 8
+
+T = TypeVar("T")
+
+
+def examine(target: str, kernel: Kernel, connection: Connection) -> DoctorRecord:
+    """Everything that is decided before a probe is installed."""
+    abilities, obstacles = _abilities(connection)
+    pages, problem = _tried(lambda: find_low_pages(kernel))
+    if pages is None:
+        obstacles.append(f"no place for code: {problem}")
+    elif pages.pages < MIN_PAGES:
+        obstacles.append(f"no place for code: {pages.pages} free low pages, {MIN_PAGES} are needed")
+    slot, problem = _tried(lambda: find_slot(kernel))
+    if slot is None:
+        obstacles.append(f"no address for code: {problem}")
+    elif not slot.free:
+        obstacles.append(
+            f"something is mapped at {slot.gva:#x} already ({slot.entry:#x}): another probe, or an earlier vmon"
+        )
+    found, problem = _tried(lambda: survey(kernel))
+    if found is None:
+        obstacles.append(f"the kernel's text can't be searched: {problem}")
+    return DoctorRecord(
+        target=target,
+        release=kernel.profile.release,
+        build_id=kernel.profile.build_id,
+        hypervisor=connection.hypervisor,
+        changed=False,
+        obstacles=obstacles,
+        abilities=abilities,
+        pages=pages.pages if pages else 0,
+        page_runs=_page_runs(pages),
+        slot_address=SLOT_GVA,
+        slot_entry_gpa=slot.entry_gpa if slot else None,
+        events=_hooks(EVENTS, found.events if found else (), problem),
+        ticks=_hooks(TICKS, found.ticks if found else (), problem),
+        notes=_notes(found, slot),
+    )
+
+
+def _tried(ask: Callable[[], T]) -> tuple[T | None, str]:
+    """An answer of the guest's memory, or why there is none."""
+    try:
+        return ask(), ""
+    except GuestDataError as error:
+        return None, str(error)
+
+
+def _abilities(connection: Connection) -> tuple[list[AbilityRecord], list[str]]:
+    """What the target's ports give, and what their lack is in the way of."""
+    ram, regs, watch = connection.ram, connection.regs, connection.watch
+    obstacles: list[str] = []
+    size = sum(part.size_bytes for part in ram.ranges)
+    abilities = [
+        AbilityRecord(
+            name="read RAM", available=True, detail=f"{size >> 20:,} MiB by {connection.ram_access}"
+        )
+    ]
+    if regs is None:
+        detail = "none here: whether this kernel is the one that runs can't be told"
+    else:
+        try:
+            cpu = regs.registers()
+            detail = f"CR3 {cpu.cr3:#x} of CPU {cpu.cpu}"
+            if not cpu.efer & EFER_NO_EXECUTE:
+                obstacles.append("the CPU knows no no-execute bit: data could not be kept from being run")
+        except TargetError as error:
+            regs, detail = None, error.message
+    abilities.append(AbilityRecord(name="registers", available=regs is not None, detail=detail))
+    if watch is None:
+        abilities.append(AbilityRecord(name="run state", available=False, detail="a dump does not run"))
+        obstacles.append("this target is a dump: there is nothing to install a probe in")
+    else:
+        state = watch.state()
+        detail = f"{state.status}, {state.resets} resets seen"
+        abilities.append(AbilityRecord(name="run state", available=True, detail=detail))
+        obstacles.append("this vmon does not write to guests")
+    abilities.append(AbilityRecord(name="write", available=False, detail=obstacles[-1]))
+    return abilities, obstacles
+
+
+def _page_runs(pages: LowPages | None) -> list[PageRunRecord]:
+    if pages is None:
+        return []
+    runs = [(run, "") for run in pages.usable] + list(pages.refused)
+    return [PageRunRecord(gpa=run.gpa, pages=run.pages, why=why) for run, why in sorted(runs)]
+
+
+def _hooks(events: tuple[Event, ...], reaches: tuple[EventReach, ...], problem: str) -> list[HookRecord]:
+    """One line an event, also when the text could not be searched."""
+    return [_hook(reach) for reach in reaches or [EventReach(event, (), problem) for event in events]]
+
+
+def _hook(reach: EventReach) -> HookRecord:
+    notes = [reach.event.note] if reach.event.note else []
+    for part in reach.parts:
+        name = part.function.name
+        if part.how == "entry nop":
+            notes.append(f"{name}: {part.why}; the guest's own tracer may not be used on it meanwhile")
+        elif part.exported:
+            notes.append(f"calls of {name} from modules are not seen")
+        notes.extend(f"{name}: {warning}" for warning in part.warnings)
+    contexts = ("interrupt", "atomic", "locked", "may sleep")
+    met = {part.function.context for part in reach.parts}
+    return HookRecord(
+        event=reach.event.name,
+        how=reach.how,
+        deny=reach.deny,
+        sites=reach.sites_count if reach.available else 0,
+        functions=[part.function.name for part in reach.parts],
+        context=next((context for context in contexts if context in met), ""),
+        why=reach.why,
+        notes=notes,
+    )
+
+
+def _notes(found: Survey | None, slot: Slot | None) -> list[str]:
+    """What else was seen in the text."""
+    notes = []
+    if found is not None and found.strangers:
+        shown = ", ".join(f"{call.gva:#x}" for call in found.strangers[:MAX_SHOWN])
+        more = " and more" if len(found.strangers) > MAX_SHOWN else ""
+        mapped = "" if slot is None or not slot.free else ", where nothing is mapped"
+        notes.append(
+            f"{len(found.strangers)} calls of the kernel's text lead to {SLOT_GVA:#x}{mapped}: "
+            f"another probe, or an earlier vmon ({shown}{more})"
+        )
+    return notes
