@@ -16,6 +16,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 VMON = Path(sys.executable).with_name("vmon")
+EXAMPLES = {"113": "httpd", "116": "sleep"}
 
 
 def session_lines() -> list[str]:
@@ -41,11 +42,17 @@ def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
     for line in lines:
         words = shlex.split(line)
         assert words[0] == ".venv/bin/vmon", line
-        # The pid in the README is an example: the web server's is another one each time.
-        words = [httpd_pid(run_folder) if word == "113" else word for word in words[1:]]
+        # The pids in the README are examples: they are others each time.
+        words = [pid_of(EXAMPLES[word], run_folder) if word in EXAMPLES else word for word in words[1:]]
+        busy = (
+            subprocess.Popen([VMON, "lab", "run", "web1", "--", "sleep", "1"], env=run_folder)
+            if "watch" in words
+            else None
+        )
         done = subprocess.run(
             [VMON, *words], env=run_folder, cwd=tmp_path, capture_output=True, text=True, check=False
         )
+        assert not busy or busy.wait() == 0
         assert done.returncode == 0, (line, done.stderr)
         assert done.stdout.strip(), line
         printed[line] = done.stdout
@@ -57,11 +64,11 @@ def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
             assert all("exe" in json.loads(item) for item in text.splitlines())
 
 
-def httpd_pid(environment: dict[str, str]) -> str:
+def pid_of(name: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
         [VMON, "ps", "web1", "-o", "json"], env=environment, capture_output=True, check=True
     )
-    return str(next(record["pid"] for record in json.loads(done.stdout) if record["name"] == "httpd"))
+    return str(next(record["pid"] for record in json.loads(done.stdout) if record["name"] == name))
 
 
 def test_python_session(run_folder: dict[str, str]) -> None:
@@ -70,7 +77,7 @@ def test_python_session(run_folder: dict[str, str]) -> None:
     assert block is not None
     program = "\n".join(line[4:] for line in block.group().split("\n"))
     subprocess.run([VMON, "lab", "up", "web1"], env=run_folder, check=True, capture_output=True)
-    program = program.replace("113", httpd_pid(run_folder))
+    program = program.replace("113", pid_of("httpd", run_folder))
     done = subprocess.run(
         [sys.executable, "-c", program], env=run_folder, capture_output=True, text=True, check=False
     )

@@ -27,6 +27,13 @@ COMMANDS = {
     "maps": ("vmon.cli.maps", "maps", "List the memory areas of a process."),
     "env": ("vmon.cli.env", "env", "Show the environment of a process."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
+    "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),
+    "kill": ("vmon.cli.kill", "kill", "End a process of a guest, or send it another signal."),
+    "suspend": ("vmon.cli.kill", "suspend", "Stop a process of a guest."),
+    "resume": ("vmon.cli.kill", "resume", "Let a suspended process go on."),
+    "deny": ("vmon.cli.rules", "deny", "Refuse something in a guest before it happens."),
+    "rules": ("vmon.cli.rules", "rules", "List the rules in force in a guest."),
+    "remove": ("vmon.cli.rules", "remove", "Take the probe out of a guest."),
     "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
     "lab": ("vmon.cli.lab", "lab", "Guests to try vmon on: stock Debian kernels in QEMU."),
 }

@@ -138,6 +138,15 @@ class PauseReport:
 
 
 @runtime_checkable
+class WakeVm(Protocol):
+    """Make an idle guest take an interrupt that means nothing to it."""
+
+    def wake(self) -> None:
+        """One round trip; a machine that has no such interrupt stays as it is. TargetGone."""
+        ...
+
+
+@runtime_checkable
 class PatchCode(Protocol):
     """Change code of the guest, which stands still meanwhile; no pause outlives its deadline or its owner."""
 

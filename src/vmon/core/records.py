@@ -282,3 +282,32 @@ class DoctorRecord(msgspec.Struct, frozen=True, kw_only=True):
     ticks: list[HookRecord]
     """Where the guest would look for what the host wants done."""
     notes: list[str]
+
+
+class ActRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to a process, and what came of it."""
+
+    key: str
+    pid: int
+    name: str
+    signal: int
+    done: bool
+    outcome: str
+    """sent, gone already, or why it was refused."""
+    took_ms: float
+    """From asking to the kernel's answer."""
+
+
+class ProbeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A probe in a guest."""
+
+    installed: bool
+    """Whether it was put in now; False where it was there."""
+    sites: int
+    """Instructions of the guest that were changed now."""
+    paused_ms: float
+    """How long the guest stood still for it; 0 where it did not."""
+    events: list[str]
+    """Kinds of events that it sees."""
+    not_seen: dict[str, str]
+    """The others, with the reason."""

@@ -44,6 +44,8 @@ from vmon.kernel.profile import KernelProfile, Wants
 KERNEL_MAP_GVA = 0xFFFF_FFFF_8000_0000
 """Where the image is linked; __START_KERNEL_map."""
 UNSLID_TEXT_GVA = 0xFFFF_FFFF_8100_0000
+ABSOLUTE_END = 1 << 31
+"""Per-CPU symbols lay below this until 6.15 (8f1cca4ddd0b); since then they are addresses in the image."""
 CR4_LA57 = 1 << 12
 EFER_LONG_MODE_ACTIVE = 1 << 10
 ALIVE_TRIES = 20
@@ -237,7 +239,10 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     image, table = _read_kallsyms(phys, rodata)
     at = table.find(wants.symbols)
     addresses = table.addresses()
-    symbols = {name: int(addresses[index]) for name, index in at.items()}
+    values = {name: int(addresses[index]) for name, index in at.items()}
+    with_absolute = table.rule == "absolute-percpu"
+    absolute = {name: value for name, value in values.items() if with_absolute and value < ABSOLUTE_END}
+    symbols = {name: value for name, value in values.items() if name not in absolute}
     evidence.append(
         Evidence(
             "kallsyms", True, f"{table.count:,} symbols, {table.layout}, {table.rule}, {len(at)} looked up"
@@ -289,9 +294,10 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
         release=release,
         rodata_offset=-text,
         symbols={name: value - text for name, value in offsets.items()},
+        absolute=absolute,
         structs=structs,
         enums=enums,
-        missing=(*missing, *missing_enums, *(name for name in wants.symbols if name not in symbols)),
+        missing=(*missing, *missing_enums, *(name for name in wants.symbols if name not in values)),
         symbol_count=table.count,
         type_count=len(btf),
         proof_spans=spans,

@@ -69,7 +69,9 @@ class KernelProfile(msgspec.Struct, frozen=True):
     rodata_offset: int
     """__start_rodata - _text."""
     symbols: dict[str, int]
-    """Wanted symbols, from _text; negative or huge for absolute ones."""
+    """Wanted symbols, from _text."""
+    absolute: dict[str, int]
+    """Wanted symbols that are no addresses in the image: offsets into each CPU's own area, the same in every boot."""
     structs: dict[str, StructLayout]
     enums: dict[str, dict[str, int]]
     missing: tuple[str, ...]

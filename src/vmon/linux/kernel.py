@@ -35,6 +35,11 @@ class Kernel:
         """Whether this kernel has the symbol."""
         return name in self.profile.symbols
 
+    def percpu(self, name: str) -> int:
+        """What the base of a CPU's own area is added to, to reach a per-CPU variable. BadStructure as above."""
+        absolute = self.profile.absolute.get(name)
+        return self.symbol(name) if absolute is None else absolute
+
     def read(self, struct: str, fields: str, gvas: Column) -> Columns:
         """Fields (blank-separated) of many structures, as columns; fields that this kernel lacks are left out."""
         reader = self._readers.get((struct, fields))

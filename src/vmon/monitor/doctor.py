@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from vmon.core.errors import GuestDataError, TargetError
+from vmon.core.ports import PatchCode, WritePhys
 from vmon.core.records import AbilityRecord, DoctorRecord, HookRecord, PageRunRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.hooks import EVENTS, TICKS, Event
@@ -99,8 +100,11 @@ def _abilities(connection: Connection) -> tuple[list[AbilityRecord], list[str]]:
         state = watch.state()
         detail = f"{state.status}, {state.resets} resets seen"
         abilities.append(AbilityRecord(name="run state", available=True, detail=detail))
-        obstacles.append("this vmon does not write to guests")
-    abilities.append(AbilityRecord(name="write", available=False, detail=obstacles[-1]))
+    writes = isinstance(ram, WritePhys) and isinstance(watch, PatchCode)
+    detail = "RAM, and code in a pause of milliseconds" if writes else "there is no way to"
+    if watch is not None and not writes:
+        obstacles.append("there is no way to write to this guest")
+    abilities.append(AbilityRecord(name="write", available=writes, detail=detail))
     return abilities, obstacles
 
 

@@ -8,14 +8,15 @@ and the kernel is identified again. A hostile guest can at most make itself unid
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess
-from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
+from vmon.core.ports import PauseReport, ReadPhys, ReadRegs, WatchVm
 from vmon.core.records import DoctorRecord, EvidenceRecord, GuestRecord, SocketRecord
 from vmon.kernel.identify import Identity, check_alive, identify, read_bases
 from vmon.kernel.memory import KernelMemory
@@ -26,9 +27,16 @@ from vmon.linux.system import read_jiffies, read_system
 from vmon.linux.task import find_tasks
 from vmon.monitor.process import Process
 from vmon.monitor.shelf import ProfileShelf
-from vmon.probe import hooks, place
+from vmon.probe import config, hooks, place
 
-WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS
+if TYPE_CHECKING:
+    from vmon.core.events import Event
+    from vmon.core.records import ActRecord, ProbeRecord
+    from vmon.core.rules import Rule, RuleRecord
+    from vmon.monitor.probing import EventStream
+    from vmon.probe.install import Ports
+
+WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS
 """What the probe asks for costs 1 to 3 of the 30 to 65 ms of a kernel never met: less than identifying twice."""
 HYPERVISOR_CHECK_S = 0.25
 CLOCK_ALARM_S = 2.0
@@ -230,3 +238,76 @@ class VirtualMachine:
 
         kernel = self._current()
         return examine(self.target, kernel, self._connection)
+
+    # Below, the guest is written to. Each call puts the probe in where it is not there.
+
+    def _ports(self) -> Ports:
+        from vmon.monitor.probing import ports_of  # noqa: PLC0415 - reading needs nothing of it
+
+        return ports_of(self._connection.ram, self._connection.watch)
+
+    def install_probe(self, ring_bytes: int = 1 << 20) -> ProbeRecord:
+        """Put the probe in, or adopt the one that is there. The guest stands still for a few milliseconds, once.
+
+        NotSupported where this guest or target has no place for it.
+        """
+        from vmon.monitor.probing import put_in  # noqa: PLC0415
+
+        return put_in(self._current(), self._ports(), ring_bytes)[1]
+
+    def remove_probe(self) -> PauseReport:
+        """Take the probe out: every changed instruction is as it was, rules are in force no more."""
+        from vmon.monitor.probing import take_out  # noqa: PLC0415
+
+        return take_out(self._current(), self._ports())
+
+    def event_stream(self, *events: str, ring_bytes: int = 1 << 20) -> EventStream:
+        """A stream of events, not yet started; of all kinds where none is named.
+
+        UsageError for a name that is none, NotSupported for one that can't be seen here.
+        """
+        from vmon.monitor.probing import EventStream, put_in  # noqa: PLC0415
+
+        probe, _ = put_in(self._current(), self._ports(), ring_bytes)
+        programs = {process.key: process.exe for process in self.processes() if process.exe}
+        return EventStream(probe, events, {key: exe for key, exe in programs.items() if exe})
+
+    def events(self, *events: str, timeout_s: float | None = None) -> Iterator[Event]:
+        """Events as they happen, until `timeout_s` has passed. The probe stays when the loop ends, idle."""
+        stream = self.event_stream(*events)
+        stream.start()
+        try:
+            yield from stream.follow(timeout_s)
+        finally:
+            stream.stop()
+
+    def signal(self, pid: int, number: int, *, key: str = "", force: bool = False) -> ActRecord:
+        """Send a signal to a process, by the guest's own kernel; 1 to 10 ms.
+
+        With `key`, NoSuchProcess when the pid is another process's by now. UsageError for init and kernel threads,
+        unless forced.
+        """
+        from vmon.control.signals import send_signal  # noqa: PLC0415
+        from vmon.monitor.probing import put_in  # noqa: PLC0415
+
+        record = self.process(pid).record()
+        if key and record.key != key:
+            raise NoSuchProcess(f"process {pid} is {record.key} by now, not {key}")
+        probe, _ = put_in(self._current(), self._ports(), 1 << 20)
+        return send_signal(probe, record, number, force=force)
+
+    def add_rules(self, rules: Sequence[Rule], *, enforce: bool = True) -> list[RuleRecord]:
+        """Put rules behind those in force, and enforce all of them, or observe what they would do. They stay in force
+        when this program ends. UsageError for a rule that makes no sense.
+        """
+        from vmon.monitor.probing import add_rules, put_in  # noqa: PLC0415
+
+        probe, _ = put_in(self._current(), self._ports(), 1 << 20)
+        return add_rules(probe, rules, enforce=enforce)
+
+    def rules(self) -> list[RuleRecord]:
+        """The rules in force, with how often each fitted; NotSupported where no probe is active."""
+        from vmon.monitor.probing import require_probe  # noqa: PLC0415
+        from vmon.probe.rules import RuleTable  # noqa: PLC0415
+
+        return RuleTable(require_probe(self._current(), self._ports())).read()

@@ -1,1 +1,1 @@
-"""The injected probe, host side: what can be watched in a kernel, at which instructions, and where code may live."""
+"""The injected probe, host side: where it lives, how it is installed and removed, what it tells and is told."""

@@ -47,6 +47,16 @@ class Function:
     context: Context = "may sleep"
 
     @property
+    def shape(self) -> str:
+        """How the probe reads the arguments: a VMON_SHAPE_ of probe/include/vmon_abi.h."""
+        return SHAPES[self.name]
+
+    @property
+    def only(self) -> str:
+        """`enumeration.NAME`: the one value of its number that makes such an event; empty where any does."""
+        return ONLY.get(self.name, "")
+
+    @property
     def argument_kinds(self) -> list[tuple[str, str]]:
         """(name, kind) of each argument."""
         return [(name, kind) for name, _, kind in (word.partition(":") for word in self.arguments.split())]
@@ -72,7 +82,7 @@ class Event:
     @property
     def deny(self) -> bool:
         """Whether it can be refused, with the first choices."""
-        return all(part.choices[0].deny for part in self.parts)
+        return any(part.choices[0].deny for part in self.parts)
 
 
 def _deny(name: str, arguments: str, context: Context = "may sleep") -> Function:
@@ -87,18 +97,58 @@ def _event(name: str, *choices: Function, note: str = "") -> Event:
     return Event(name, (Part(choices),), note)
 
 
+SHAPES = {
+    "wake_up_new_task": "TASK",
+    "security_bprm_check": "BPRM",
+    "proc_exec_connector": "EXECED",
+    "taskstats_exit": "EXIT",
+    "security_task_fix_setuid": "SETUID",
+    "security_task_kill": "SIGNAL",
+    "security_ptrace_access_check": "PTRACE",
+    "security_file_open": "FILE",
+    "security_path_unlink": "DIR_ENTRY",
+    "security_inode_unlink": "INODE_ENTRY",
+    "security_path_rename": "RENAME",
+    "security_inode_rename": "INODE_RENAME",
+    "security_path_link": "LINK",
+    "security_inode_link": "INODE_LINK",
+    "security_path_mkdir": "DIR_ENTRY",
+    "security_inode_mkdir": "INODE_ENTRY",
+    "security_path_rmdir": "DIR_ENTRY",
+    "security_inode_rmdir": "INODE_ENTRY",
+    "security_path_chmod": "PATH",
+    "security_path_chown": "PATH",
+    "security_path_truncate": "PATH",
+    "security_file_truncate": "FILE",
+    "security_mmap_file": "FILE_PROT",
+    "security_sb_mount": "MOUNT",
+    "security_socket_connect": "SOCKADDR",
+    "security_socket_bind": "SOCKADDR",
+    "security_socket_listen": "SOCKET",
+    "security_socket_accept": "SOCKET",
+    "security_kernel_read_file": "READ_FILE",
+    "security_kernel_load_data": "LOAD_DATA",
+    "security_bpf": "BPF",
+    "update_process_times": "TICK",
+    "tick_nohz_irq_exit": "TICK",
+}
+ONLY = {
+    "security_kernel_read_file": "kernel_read_file_id.READING_MODULE",
+    "security_kernel_load_data": "kernel_load_data_id.LOADING_MODULE",
+    "security_bpf": "bpf_cmd.BPF_PROG_LOAD",
+}
+
 EVENTS: tuple[Event, ...] = (
-    _event("process.fork", _observe("wake_up_new_task", "child:task"), note="threads and kernel threads too"),
-    _event(
-        "process.exec", _deny("security_bprm_check", "program:bprm"), note="again for a script's interpreter"
+    _event("process.fork", _observe("wake_up_new_task", "child:task"), note="no threads"),
+    # Asked before, again for a script's interpreter; and told when it is done and the arguments lie in memory.
+    Event(
+        "process.exec",
+        (
+            Part((_deny("security_bprm_check", "program:bprm"),)),
+            Part((_observe("proc_exec_connector", "task:task"),)),
+        ),
     ),
-    # cgroup_exit is called right after, and is gone under that name by 7.2.
-    _event(
-        "process.exit",
-        _observe("taskstats_exit", "task:task group_dead:number"),
-        _observe("cgroup_exit", "task:task"),
-        note="each thread",
-    ),
+    _event("process.exit", _observe("taskstats_exit", "task:task group_dead:number"), note="its last thread"),
     _event("process.setuid", _deny("security_task_fix_setuid", "new:cred old:cred how:number")),
     # Under RCU: kill_pid_info() and its like look the process up.
     _event(

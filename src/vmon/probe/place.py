@@ -96,6 +96,11 @@ class Slot:
     """What stands there; 0 when the slot is free."""
 
     @property
+    def table_gpa(self) -> Gpa:
+        """Where the page of page-table entries lies that it leads to."""
+        return Gpa(self.entry & FRAME_MASK)
+
+    @property
     def free(self) -> bool:
         """Whether nothing is mapped there. An entry that is not zero is somebody's, present or not."""
         return self.entry == 0
@@ -229,7 +234,12 @@ def encode_page_table(pages: Sequence[MappedPage | None]) -> bytes:
     """
     if len(pages) > ENTRIES:
         raise UsageError(f"a page table has {ENTRIES} entries, not {len(pages)}")
-    return struct.pack(f"<{ENTRIES}Q", *map(_page_entry, pages), *[0] * (ENTRIES - len(pages)))
+    return encode_entries(pages).ljust(8 * ENTRIES, b"\0")
+
+
+def encode_entries(pages: Sequence[MappedPage | None]) -> bytes:
+    """The same for a part of such a page."""
+    return struct.pack(f"<{len(pages)}Q", *map(_page_entry, pages))
 
 
 def _page_entry(page: MappedPage | None) -> int:

@@ -125,7 +125,7 @@ class EventReach:
     @property
     def deny(self) -> bool:
         """Whether the event can be refused."""
-        return self.available and all(part.function.deny for part in self.parts)
+        return self.available and any(part.function.deny for part in self.parts)
 
     @property
     def sites_count(self) -> int:

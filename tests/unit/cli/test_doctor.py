@@ -35,7 +35,7 @@ def test_for_people() -> None:
     lines = doctor().splitlines()
     assert lines[0] == f"guest    Linux {RELEASE}, tcg, QEMU 0.0"
     assert "  yes registers" in "\n".join(lines)
-    assert "  no  write      this vmon does not write to guests" in lines
+    assert "  no  write      there is no way to" in lines
     assert "  memory   151 pages (604.0 KiB): 151 at 0x1000" in lines
     head = next(number for number, line in enumerate(lines) if line.startswith("EVENT"))
     table = {line.split()[0]: line.split() for line in lines[head + 1 : lines.index("", head)]}

@@ -330,6 +330,7 @@ def profile_of(model: str) -> KernelProfile:
         release=RELEASE,
         rodata_offset=-symbols["_text"],
         symbols={name: at - symbols["_text"] for name, at in symbols.items()},
+        absolute={},
         structs=structs,
         enums=enums,
         missing=tuple(missing),

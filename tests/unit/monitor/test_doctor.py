@@ -15,7 +15,7 @@ from vmon.monitor.machine import VirtualMachine
 from vmon.probe.hooks import EVENTS, TICKS
 from vmon.probe.place import SLOT_GVA
 
-READ_ONLY = "this vmon does not write to guests"
+READ_ONLY = "there is no way to write to this guest"
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from vmon.core.errors import NotSupported, TargetBusy, TargetError
 from vmon.core.ports import Patch, PauseReport, RamRange, Registers, VmState
 from vmon.transport.qemu import backing, host_processes, monitor_text
 from vmon.transport.qemu.command_line import QmpSocket, parse_command_line
-from vmon.transport.qemu.qmp import GREETING_SECONDS, QmpConnection
+from vmon.transport.qemu.qmp import GREETING_SECONDS, QmpConnection, QmpError
 from vmon.transport.ram import Extent, MappedRam, ProcessRam
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class QemuGuest:
         """Run state, and how many resets there were since attach."""
         status = str(self.qmp.execute("query-status")["status"])
         return VmState(status=status, resets=self.qmp.resets)
+
+    def wake(self) -> None:
+        """The release of a key that is not pressed: one interrupt of the keyboard controller, which Linux ignores."""
+        key = {"down": False, "key": {"type": "qcode", "data": "f12"}}
+        with suppress(QmpError):
+            self.qmp.execute("input-send-event", {"events": [{"type": "key", "data": key}]})
 
     def patch(self, patches: Sequence[Patch]) -> PauseReport:
         """Change code in one pause; the first call starts a guardian process, which ends with `close`."""

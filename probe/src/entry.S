@@ -1,0 +1,73 @@
+/* Where redirected call sites arrive: one entry a hook, then one way into vmon_hook() and out of it. The host writes the
+ * two jumps that only it knows: from an entry to the function that was called, and from vmon_k_* to the kernel.
+ */
+#include "vmon_abi.h"
+
+	.section .text.hooks, "ax"
+	.globl vmon_hooks
+vmon_hooks:
+	.set number, 0
+	.rept VMON_HOOKS
+	.balign VMON_HOOK_SIZE, 0xcc
+	push $number
+	call enter
+	lea 8(%rsp), %rsp
+	test %r11, %r11
+	.byte 0x0f, 0x85 /* jne rel32: never the short form, so that all entries are alike */
+	.long refuse - . - 4
+	/* jmp rel32 to the original function; until the host has written it, back to the caller with 0. */
+	xor %eax, %eax
+	ret
+	.byte 0xcc, 0xcc
+	.set number, number + 1
+	.endr
+	.balign VMON_HOOK_SIZE, 0xcc
+
+	.section .text.kfuncs, "ax"
+	.balign VMON_KFUNC_SIZE, 0xcc
+	.globl vmon_kfuncs
+vmon_kfuncs:
+	.rept VMON_KFUNCS
+	.balign VMON_KFUNC_SIZE, 0xcc
+	xor %eax, %eax
+	ret
+	.endr
+	.balign VMON_KFUNC_SIZE, 0xcc
+
+/* In the order of enum vmon_kfunc. */
+	.set number, 0
+	.irp name, clock, find_pid, pid_task, kill_pid, send_sig, get_pages, free_pages, copy_user
+	.globl vmon_k_\name
+	.set vmon_k_\name, vmon_kfuncs + number * VMON_KFUNC_SIZE
+	.set number, number + 1
+	.endr
+
+	.section .text.enter, "ax"
+refuse:
+	mov %r11, %rax
+	ret
+
+/* Everything that the called function may expect is kept; r10 and r11 are anybody's. */
+enter:
+	push %rax
+	push %rdi
+	push %rsi
+	push %rdx
+	push %rcx
+	push %r8
+	push %r9
+	mov 64(%rsp), %edi
+	mov %rsp, %rsi
+	cld
+	call vmon_hook
+	mov %rax, %r11
+	pop %r9
+	pop %r8
+	pop %rcx
+	pop %rdx
+	pop %rsi
+	pop %rdi
+	pop %rax
+	ret
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,123 @@
+/* What the parts of the probe share. Freestanding: no header of any library, no data of its own, no pointer to code. */
+#ifndef VMON_PROBE_H
+#define VMON_PROBE_H
+
+#include "vmon_abi.h"
+
+#ifdef VMON_NATIVE /* the unit tests on the host */
+extern u8 *vmon_window;
+#define WINDOW ((u64)vmon_window)
+#else
+#define WINDOW VMON_WINDOW
+#endif
+
+#define CONFIG ((const volatile struct vmon_config *)(WINDOW + VMON_CONFIG_AT))
+#define STATE ((volatile struct vmon_state *)(WINDOW + VMON_STATE_AT))
+#define AT (CONFIG->at)
+
+#define LOAD(type, base, offset) (*(const volatile type *)((u64)(base) + (offset)))
+#define HAS(offset) ((offset) != VMON_NO_FIELD)
+#define BIT(number) (1ul << (number))
+
+/* A path is kept as its names, leaf first: it is measured and compared before it is written anywhere. */
+#define MAX_PARTS 40
+#define MAX_STEPS 200
+#define MAX_NAME 255
+
+struct part {
+	const u8 *name;
+	u32 len;
+};
+
+struct path {
+	u32 count;
+	u32 len;
+	u32 cut;
+	struct part parts[MAX_PARTS];
+};
+
+struct regs {
+	u64 r9, r8, rcx, rdx, rsi, rdi, rax;
+};
+
+struct event {
+	u32 kind;
+	u32 cut;
+	u64 task;
+	u64 number[3];
+	u16 family;
+	u16 port;
+	u8 address[16];
+	u32 paths;
+	u32 user_len; /* bytes of arguments at `user` */
+	u64 user;
+	const u8 *string; /* a name that is no path: of a unix socket */
+	u32 string_len;
+	struct path path[VMON_MAX_PATHS];
+};
+
+/* path.c */
+void path_walk(struct path *path, u64 vfsmount, u64 dentry);
+u32 path_write(const struct path *path, u8 *to, u32 room);
+u32 path_matches(const struct path *path, const char *text, u32 len, u32 how);
+
+/* ring.c */
+void ring_put(const struct event *event, const volatile struct vmon_rule *rule, s32 verdict, u32 flags);
+
+/* rules.c */
+const volatile struct vmon_rule *rules_find(const struct event *event);
+
+/* hook.c */
+s64 vmon_hook(u32 number, const struct regs *regs);
+
+/* mailbox.c */
+void mailbox_answer(void);
+
+/* entry.S: jumps into the kernel */
+u64 vmon_k_clock(void);
+u64 vmon_k_find_pid(u32 pid, u64 namespace);
+u64 vmon_k_pid_task(u64 pid, u32 type);
+s32 vmon_k_kill_pid(u64 pid, u32 signal, u32 private);
+s32 vmon_k_send_sig(u32 signal, u64 task, u32 private);
+u64 vmon_k_get_pages(u32 gfp, u32 order);
+void vmon_k_free_pages(u64 address, u32 order);
+s64 vmon_k_copy_user(void *to, u64 from, u64 len);
+
+#ifndef VMON_NATIVE
+static inline u64 kernel_pointer(u64 value)
+{
+	return value >> 63;
+}
+
+static inline u64 current_task(void)
+{
+	u64 task;
+	__asm__ volatile("movq %%gs:(%1), %0" : "=r"(task) : "r"(CONFIG->current_task));
+	return task;
+}
+
+static inline u64 stop_interrupts(void)
+{
+	u64 flags;
+	__asm__ volatile("pushfq\n\tpopq %0\n\tcli" : "=r"(flags) : : "memory");
+	return flags;
+}
+
+static inline void restore_interrupts(u64 flags)
+{
+	if (flags & 0x200)
+		__asm__ volatile("sti" : : : "memory");
+}
+#else
+u64 current_task(void);
+static inline u64 kernel_pointer(u64 value) { return !!value; }
+static inline u64 stop_interrupts(void) { return 0; }
+static inline void restore_interrupts(u64 flags) { (void)flags; }
+#endif
+
+static inline void count(volatile u64 *counter)
+{
+	__asm__ volatile("lock incq %0" : "+m"(*counter));
+}
+
+#endif

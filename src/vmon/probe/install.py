@@ -1,0 +1,218 @@
+"""A probe is put into a guest once in its life: into pages that the guest does not use, in one pause of milliseconds.
+
+Writes pages that Linux never hands out, one free page-table entry, and the call sites of a survey; all through ports.
+When it is removed every changed instruction is as it was; its pages and their mapping stay for the guest's life, and
+the next installation uses them again: a CPU may remember a mapping that is taken away. A hostile kernel can see and
+remove the probe. Source of what is installed: probe/src.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
+from vmon.core.errors import BadStructure, NotSupported
+from vmon.core.ports import PatchCode, PauseReport, WakeVm, WritePhys
+from vmon.linux.kernel import Kernel
+from vmon.probe.abi import Abi, load_abi
+from vmon.probe.config import MAGIC
+from vmon.probe.mailbox import Mailbox
+from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot
+from vmon.probe.plan import encode_config, make_plan, undo
+from vmon.probe.ring import Ring
+from vmon.probe.sites import find_strangers, read_text, survey
+from vmon.probe.window import Window
+
+CHUNK_ORDER = 4
+"""The kernel is asked for 64 KiB at a time: larger pieces may not be free."""
+QUIET_S = 2.0
+POLL_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What an installation needs of a transport."""
+
+    write: WritePhys
+    code: PatchCode
+    vm: WakeVm
+
+
+class Probe:
+    """A probe that lies in a guest, active or dormant. Made by `install` and `find`."""
+
+    def __init__(self, kernel: Kernel, ports: Ports, abi: Abi, window: Window) -> None:
+        self.kernel = kernel
+        self.abi = abi
+        self.window = window
+        self.mailbox = Mailbox(abi, window, ports.vm.wake)
+        self._ports = ports
+
+    # Words of the configuration and of the state.
+
+    def _place(self, struct: str, name: str) -> tuple[int, int]:
+        offset, size = self.abi.member(struct, name)
+        return self.abi.sizes["CONFIG_AT" if struct == "config" else "STATE_AT"] + offset, size
+
+    def get(self, struct: str, name: str) -> int:
+        """A number of struct vmon_config or vmon_state."""
+        at, size = self._place(struct, name)
+        return int.from_bytes(self.window.read(at, size), "little")
+
+    def put(self, name: str, value: int) -> None:
+        """A number of struct vmon_config; seen by the guest at once."""
+        at, size = self._place("config", name)
+        self.window.write(at, value.to_bytes(size, "little"))
+
+    def counters(self, name: str) -> dict[str, int]:
+        """seen, lost or denied, by the ABI's name of each kind."""
+        at, _ = self._place("state", name)
+        values = np.frombuffer(self.window.read(at, 8 * len(self.abi.kinds)), dtype="<u8").tolist()
+        return {
+            kind: values[number] for kind, number in self.abi.kinds.items() if kind not in ("NONE", "KINDS")
+        }
+
+    def kinds(self) -> set[str]:
+        """The ABI's names of the kinds of events that it is set up to see."""
+        at, _ = self._place("config", "hooks")
+        count = self.abi.sizes["HOOKS"]
+        data = self.window.read(at, count * self.abi.size("hook"))
+        numbers = set(np.frombuffer(data, self.abi.dtype("hook"))["kind"].tolist())
+        return {
+            name
+            for name, number in self.abi.kinds.items()
+            if number in numbers and name not in ("NONE", "KINDS")
+        }
+
+    # Life.
+
+    def ring(self) -> Ring:
+        """The ring of records; NotSupported where it was never made."""
+        slots = self.get("config", "ring_slots")
+        if not slots:
+            raise NotSupported("the probe has no ring", hint="it was not installed to its end: install again")
+        return Ring(self.abi, self.window, slots)
+
+    def give_pages(self, offset: int, count: int, *, writable: bool) -> int:
+        """Put pages that the guest's own kernel gives behind an offset, in whole 64 KiB; how many there were.
+
+        They stay the probe's for the guest's life. NotSupported when the guest has not enough.
+        """
+        pages: list[Gpa] = []
+        while len(pages) < count:
+            answer = self.mailbox.ask("GET_PAGES", order=CHUNK_ORDER)
+            if answer.result:
+                raise NotSupported(
+                    f"the guest gave {len(pages)} of {count} pages", hint="it is out of memory right now"
+                )
+            start = self.kernel.memory.gpa(Gva(answer.value))
+            pages.extend(Gpa(start + PAGE_SIZE_BYTES * number) for number in range(1 << CHUNK_ORDER))
+        self.window.map(offset, pages, writable=writable)
+        return len(pages)
+
+    def switch(self, *, on: bool) -> None:
+        """Let events be seen, or pass. The mailbox is answered either way."""
+        self.put("enabled", int(on))
+
+    def hooked(self) -> int:
+        """Instructions of the guest that lead here now."""
+        return len(find_strangers(read_text(self.kernel)))
+
+    def remove(self) -> PauseReport:
+        """Every instruction as it was; the pages stay, dormant."""
+        self.switch(on=False)
+        self.put("log_kinds", 0)
+        self.put("table", 0)
+        text = read_text(self.kernel)
+        patches = undo(text.gva, text.gpa, self._code(), list(find_strangers(text)), self.abi)
+        report = self._ports.code.patch(patches) if patches else PauseReport(0, 0)
+        self._wait_until_quiet()
+        return report
+
+    def _code(self) -> bytes:
+        return self.window.read(0, len(self.abi.code))
+
+    def _wait_until_quiet(self) -> None:
+        """Nobody writes to the ring any more."""
+        at, size = self._place("state", "in_flight")
+        deadline = time.monotonic() + QUIET_S
+        while any(self.window.read(at, size)):
+            if time.monotonic() > deadline:
+                raise BadStructure("somebody does not leave the probe", field="vmon_state.in_flight")
+            time.sleep(POLL_S)
+
+
+def find(kernel: Kernel, ports: Ports, abi: Abi | None = None) -> Probe | None:
+    """The probe that lies in a guest already; None where the slot is free or somebody else's."""
+    abi = abi or load_abi()
+    slot = find_slot(kernel)
+    if slot.free:
+        return None
+    window = Window(kernel.memory.phys, ports.write, slot.table_gpa)
+    try:
+        probe = Probe(kernel, ports, abi, window)
+        if probe.get("config", "magic") != MAGIC:
+            return None
+    except BadStructure:
+        return None
+    if probe.get("config", "build") != abi.build:
+        raise NotSupported(
+            "a probe of another vmon lies in this guest",
+            hint="remove it with that vmon, or restart the guest",
+        )
+    return probe
+
+
+def install(kernel: Kernel, ports: Ports, ring_bytes: int = 1 << 20) -> tuple[Probe, PauseReport]:
+    """Put a probe into a guest, or wake the one that is there. Nothing is watched until it is switched on."""
+    abi = load_abi()
+    probe = find(kernel, ports, abi)
+    if probe is not None and probe.hooked():
+        return probe, PauseReport(0, 0)
+    plan = make_plan(kernel, abi, survey(kernel))
+    if probe is None:
+        probe = _place(kernel, ports, abi, bytes(plan.code), encode_config(kernel, abi, plan))
+    report = ports.code.patch(plan.patches)
+    if not probe.get("config", "ring_slots"):
+        _make_ring(probe, ring_bytes)
+    return probe, report
+
+
+def _place(kernel: Kernel, ports: Ports, abi: Abi, code: bytes, config: bytes) -> Probe:
+    slot: Slot = find_slot(kernel)
+    if not slot.free:
+        raise NotSupported(f"somebody else's memory is mapped at {slot.gva:#x}")
+    free = [
+        Gpa(run.gpa + PAGE_SIZE_BYTES * number)
+        for run in find_low_pages(kernel).usable
+        for number in range(run.pages)
+    ]
+    parts = [bytes(PAGE_SIZE_BYTES), code, config, bytes(abi.size("state"))]
+    counts = [-(-len(part) // PAGE_SIZE_BYTES) for part in parts]
+    if len(free) < sum(counts):
+        raise NotSupported(
+            f"this guest keeps {len(free)} low pages that it does not use, and the probe needs {sum(counts)}"
+        )
+    pages: list[list[Gpa]] = []
+    for part, count in zip(parts, counts, strict=True):
+        pages.append([free.pop(0) for _ in range(count)])
+        padded = part.ljust(count * PAGE_SIZE_BYTES, b"\0")
+        for number, page in enumerate(pages[-1]):
+            ports.write.write(page, padded[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES])
+    window = Window(kernel.memory.phys, ports.write, pages[0][0])
+    window.map(0, pages[1], executable=True)
+    window.map(abi.sizes["CONFIG_AT"], pages[2])
+    window.map(abi.sizes["STATE_AT"], pages[3], writable=True)
+    ports.write.write(slot.entry_gpa, encode_table_entry(pages[0][0]).to_bytes(8, "little"))
+    return Probe(kernel, ports, abi, window)
+
+
+def _make_ring(probe: Probe, ring_bytes: int) -> None:
+    """Pages that the guest's own kernel gives, through the mailbox; a power of two, as many as there are."""
+    room = SLOT_BYTES - probe.abi.sizes["RING_AT"]
+    wanted = 1 << (max(PAGE_SIZE_BYTES << CHUNK_ORDER, min(ring_bytes, room)).bit_length() - 1)
+    given = probe.give_pages(probe.abi.sizes["RING_AT"], wanted // PAGE_SIZE_BYTES, writable=True)
+    probe.put("ring_slots", given * PAGE_SIZE_BYTES // probe.abi.sizes["SLOT"])

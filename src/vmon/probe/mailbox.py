@@ -1,0 +1,73 @@
+"""The mailbox: the host writes a request into the probe's state, the guest's kernel does it at the next safe moment.
+
+Writes one structure of the guest, reads it until the answer is there; the guest is not paused. The guest may never
+answer (hung, paused): every wait ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmon.core.errors import NotSupported
+from vmon.probe.abi import Abi
+from vmon.probe.window import Window
+
+WAKE_AFTER_S = 0.002
+POLL_S = 0.0002
+ANSWER_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the kernel's own function said."""
+
+    result: int
+    """0, or a negative errno."""
+    value: int
+    took_ns: int
+
+
+class Mailbox:
+    """One request at a time. `wake` makes an idle guest take an interrupt; it may do nothing."""
+
+    def __init__(self, abi: Abi, window: Window, wake: Callable[[], None] = lambda: None) -> None:
+        self._abi = abi
+        self._window = window
+        self._wake = wake
+        self._at = abi.sizes["STATE_AT"] + abi.offset("state", "mailbox")
+
+    def _put(self, name: str, value: int) -> None:
+        offset, size = self._abi.member("mailbox", name)
+        self._window.write(self._at + offset, (value & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
+
+    def _get(self, name: str) -> int:
+        offset, size = self._abi.member("mailbox", name)
+        return int.from_bytes(self._window.read(self._at + offset, size), "little")
+
+    def ask(self, op: str, timeout_s: float = ANSWER_S, **values: int) -> Answer:
+        """Have something done. NotSupported when the guest does not answer in time."""
+        for name, value in values.items():
+            self._put(name, value)
+        self._put("op", self._abi.ops[op])
+        request = self._get("done") + 1
+        begin = time.perf_counter_ns()
+        self._put("request", request)
+        deadline = time.monotonic() + timeout_s
+        woken = False
+        while self._get("done") != request:
+            now = time.monotonic()
+            if now > deadline:
+                raise NotSupported(
+                    f"the guest did not answer within {timeout_s:g} s",
+                    hint="is it paused, or hung? `vmon info` tells",
+                )
+            if not woken and time.perf_counter_ns() - begin > WAKE_AFTER_S * 1e9:
+                self._wake()
+                woken = True
+            time.sleep(POLL_S)
+        result = self._get("result")
+        return Answer(
+            result - (1 << 64) if result >> 63 else result, self._get("value"), time.perf_counter_ns() - begin
+        )

@@ -1,0 +1,289 @@
+"""The probe in real kernels: it tells what happens, refuses what rules forbid, and leaves a guest as it found it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import vmon
+from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
+from vmon.core.events import Event
+from vmon.core.rules import Rule
+from vmon.lab.guest import LabGuest
+from vmon.probe.sites import survey
+
+DEED = """
+mkdir /tmp/deed; echo x >/tmp/deed/a; chmod 640 /tmp/deed/a; chown 33:34 /tmp/deed/a
+ln /tmp/deed/a /tmp/deed/b; mv /tmp/deed/b /tmp/deed/c; truncate -s 1 /tmp/deed/c
+mkdir /tmp/deed/m; mount -t tmpfs none /tmp/deed/m; echo y >/tmp/deed/m/inside; umount /tmp/deed/m
+rm /tmp/deed/a /tmp/deed/c; rmdir /tmp/deed/m /tmp/deed
+nc -l -p 4321 >/dev/null & sleep 0.3; echo z | nc -w 1 127.0.0.1 4321
+sleep 50 & kill -TERM $!; su alice -c true; cat /proc/1/environ >/dev/null
+sh -c 'exit 7'; cat '/tmp/no such
+file'
+echo $$
+"""
+
+
+@pytest.fixture
+def probed(vm: vmon.VirtualMachine) -> Iterator[vmon.VirtualMachine]:
+    """A guest with the probe in it; afterwards every instruction is as it was, and the kernel has not complained."""
+    before = survey(vm.kernel)
+    assert not before.strangers
+    installed = vm.install_probe()
+    assert installed.installed
+    assert installed.paused_ms > 0
+    assert not installed.not_seen
+    yield vm
+    assert vm.remove_probe().patches == installed.sites
+    assert survey(vm.kernel) == before
+    with pytest.raises(NotSupported):
+        vm.rules()
+
+
+@pytest.fixture(autouse=True)
+def no_complaint(guest: LabGuest) -> Iterator[None]:
+    def complaints() -> set[str]:
+        said = guest.run("dmesg").text.splitlines()
+        return {line for line in said if "Oops" in line or "WARNING:" in line or "BUG:" in line}
+
+    # Of the machine that it runs on a kernel may complain as it boots.
+    before = complaints()
+    yield
+    assert complaints() <= before
+
+
+def done_in(guest: LabGuest, vm: vmon.VirtualMachine, script: str, *names: str) -> tuple[list[Event], str]:
+    """What the probe tells of a script, and what the script says itself."""
+    stream = vm.event_stream(*names)
+    stream.start()
+    try:
+        out = guest.run(script, timeout_s=60).text
+        return stream.take(), out
+    finally:
+        stream.stop()
+
+
+def paths(events: list[Event], name: str) -> list[str | None]:
+    return [event.path for event in events if event.event == name]
+
+
+def test_every_deed_is_told(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    events, out = done_in(guest, probed, DEED)
+    shell = int(out.split()[-1])
+    own = [event for event in events if shell in (event.pid, event.ppid)]
+    for kind, expected in (
+        ("file.mkdir", ["/tmp/deed", "/tmp/deed/m"]),
+        ("file.chmod", ["/tmp/deed/a"]),
+        ("file.chown", ["/tmp/deed/a"]),
+        ("file.truncate", ["/tmp/deed/c"]),
+        ("file.mount", ["/tmp/deed/m"]),
+        ("file.unlink", ["/tmp/deed/a", "/tmp/deed/c"]),
+        ("file.rmdir", ["/tmp/deed/m", "/tmp/deed"]),
+    ):
+        assert paths(own, kind) == expected, kind
+    assert {"/tmp/deed/a", "/tmp/deed/m/inside", "/tmp/no such\nfile", "/etc/passwd"} - set(
+        paths(events, "file.open")
+    ) == {"/tmp/no such\nfile"}, "what does not exist is not opened"
+    assert [(e.path, e.new_path) for e in own if e.event == "file.link"] == [("/tmp/deed/a", "/tmp/deed/b")]
+    assert [(e.path, e.new_path) for e in own if e.event == "file.rename"] == [("/tmp/deed/b", "/tmp/deed/c")]
+    (chmod,) = (event for event in own if event.event == "file.chmod")
+    assert chmod.mode == 0o640
+    (chown,) = (event for event in own if event.event == "file.chown")
+    assert (chown.new_uid, chown.new_gid) == (33, 34)
+    written = next(e for e in own if e.event == "file.open" and e.path == "/tmp/deed/a")
+    assert (written.flags or 0) & (os.O_ACCMODE | os.O_CREAT) == os.O_WRONLY | os.O_CREAT
+    connects = [(e.address, e.port, e.protocol) for e in own if e.event == "net.connect"]
+    assert ("127.0.0.1", 4321, "tcp") in connects
+    assert any(e.port == 4321 for e in own if e.event == "net.bind")
+    assert any(e.port == 4321 for e in own if e.event == "net.listen")
+    assert any(e.port == 4321 for e in own if e.event == "net.accept")
+    (kill,) = (e for e in events if e.event == "process.signal" and e.pid == shell)
+    sleeper = next(e.pid for e in events if e.event == "process.exit" and e.pid == kill.target_pid)
+    assert (kill.signal, kill.target_pid) == (signal.SIGTERM, sleeper)
+    assert any((e.new_uid, e.new_euid) == (1000, 1000) for e in events if e.event == "process.setuid")
+    assert any(e.target_pid == 1 for e in events if e.event == "process.ptrace")
+    assert "/bin/busybox" in paths(events, "file.mmap_exec")
+
+
+def test_the_life_of_a_process(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    events, out = done_in(
+        guest, probed, "/bin/sh -c 'echo $$; exec /bin/env A=b /bin/sh -c \"exit 7\"'; echo $$"
+    )
+    pid, parent = map(int, out.split())
+    fork = next(e for e in events if e.event == "process.fork" and e.target_pid == pid)
+    assert (fork.pid, fork.exe) == (parent, "/bin/busybox")
+    own = [event for event in events if event.key == fork.target_key]
+    execs = [event.cmdline for event in own if event.event == "process.exec"]
+    assert execs == [
+        ["/bin/sh", "-c", 'echo $$; exec /bin/env A=b /bin/sh -c "exit 7"'],
+        ["/bin/env", "A=b", "/bin/sh", "-c", "exit 7"],
+        ["/bin/sh", "-c", "exit 7"],
+    ]
+    assert [event.exit_code for event in own if event.event == "process.exit"] == [7 << 8]
+    times = [event.time_ns for event in own]
+    assert times == sorted(times)
+    assert {event.ppid for event in own} == {parent}
+    assert {event.exe for event in own} == {"/bin/busybox"}
+
+
+def test_long_paths_and_arguments_are_whole_or_cut_and_said(
+    guest: LabGuest, probed: vmon.VirtualMachine
+) -> None:
+    name = "n" * 200
+    deep = "/tmp/" + "/".join([name] * 6)
+    argument = "a" * 5000
+    script = f"mkdir -p {deep}; echo >{deep}/f; sh -c : {argument}; rm -r /tmp/{name}"
+    events, _ = done_in(guest, probed, script, "file.open", "process.exec")
+    assert f"{deep}/f" in paths(events, "file.open")
+    told = next(e for e in events if e.cmdline and e.cmdline[:3] == ["sh", "-c", ":"])
+    assert told.cut
+    assert argument.startswith((told.cmdline or [""])[3])
+
+
+def test_what_the_ring_does_not_hold_is_counted(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    stream = vm.event_stream("file.open")
+    try:
+        stream.start()
+        before = {count.event: count for count in stream.counts()}["file.open"]
+        guest.run("i=0; while [ $i -lt 6000 ]; do i=$((i+1)); : </etc/passwd; done", timeout_s=60)
+        told = [event for event in stream.take() if event.path == "/etc/passwd"]
+        after = {count.event: count for count in stream.counts()}["file.open"]
+        assert after.lost > before.lost
+        assert after.seen - before.seen >= 6000
+        assert 500 < len(told) < 6000
+        guest.run(": </etc/hosts")
+        assert "/etc/hosts" in paths(stream.take(), "file.open"), "it goes on"
+    finally:
+        stream.stop()
+        vm.remove_probe()
+
+
+@pytest.mark.smoke
+def test_rules_refuse_before_it_happens(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    stream = probed.event_stream("file.open", "process.exec", "net.connect", "file.unlink")
+    stream.start()
+    guest.run("cp /bin/busybox /tmp/tool; cp /bin/busybox /tmp/cat; echo s >/tmp/secret; echo k >/tmp/kept")
+    probed.add_rules(
+        [
+            Rule(events=("file.open",), path="/tmp/secret", unless_exe="/tmp/cat"),
+            Rule(events=("process.exec",), path_suffix="/tool", errno=13),
+            Rule(events=("net.connect",), address="127.0.0.0/8", port=80, action="kill"),
+            Rule(events=("file.unlink", "file.rename"), path_prefix="/tmp/k", uid=0),
+            Rule(events=("file.open",), path="/etc/hosts", name="nobody-has-this"),
+        ]
+    )
+    said = guest.run(
+        "cat /tmp/secret; /tmp/cat /tmp/secret; /tmp/tool true; rm /tmp/kept; mv /tmp/kept /tmp/x; cat /tmp/kept;"
+        "head -1 /etc/hosts; busybox nc -w 1 127.0.0.1 80 </dev/null; echo $?"
+    )
+    assert said.text == "s\nk\n127.0.0.1 localhost\n137\n"
+    errors = said.err.decode()
+    assert errors.count("Operation not permitted") == 3
+    assert errors.count("Permission denied") == 1
+    verdicts = [(e.event, e.verdict, e.errno, e.rule) for e in stream.take() if e.verdict != "allowed"]
+    assert verdicts == [
+        ("file.open", "denied", 1, 1),
+        ("process.exec", "denied", 13, 2),
+        ("file.unlink", "denied", 1, 4),
+        ("net.connect", "killed", 1, 3),
+    ]
+    assert [record.hits for record in probed.rules()] == [1, 1, 1, 2, 0]
+    stream.stop()
+    guest.run("rm -f /tmp/tool /tmp/cat; true")
+
+
+def test_observing_refuses_nothing_and_tells_what_it_would(
+    guest: LabGuest, probed: vmon.VirtualMachine
+) -> None:
+    stream = probed.event_stream("file.open")
+    stream.start()
+    rule = Rule(events=("file.open",), path="/etc/group")
+    probed.add_rules([rule], enforce=False)
+    assert guest.run("head -1 /etc/group").text == "root:x:0:\n"
+    assert [e.verdict for e in stream.take() if e.path == "/etc/group"] == ["would deny"]
+    assert [record.rule for record in probed.rules()] == [rule]
+    stream.stop()
+
+
+@pytest.mark.smoke
+def test_a_process_is_stopped_goes_on_and_ends(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    pid = int(guest.run("sleep 4000 >/dev/null 2>&1 & echo $!").text)
+
+    def state() -> bytes:
+        said = guest.run(f"cat /proc/{pid}/stat").out
+        return said.rsplit(b") ", 1)[1][:1] if said else b"-"
+
+    def wait_for(states: bytes) -> None:
+        deadline = time.monotonic() + 10
+        while state() not in states:
+            assert time.monotonic() < deadline, state()
+
+    key = probed.process(pid).key
+    assert probed.signal(pid, signal.SIGSTOP).outcome == "sent"
+    wait_for(b"T")
+    assert probed.signal(pid, signal.SIGCONT, key=key).done
+    wait_for(b"S")
+    with pytest.raises(NoSuchProcess):
+        probed.signal(pid, signal.SIGKILL, key=f"{pid}@1")
+    assert state() == b"S"
+    assert probed.signal(pid, signal.SIGKILL).done
+    wait_for(b"Z-")
+    for protected in (1, 2):
+        with pytest.raises(UsageError):
+            probed.signal(protected, signal.SIGKILL)
+
+
+def test_a_watcher_that_is_killed_leaves_a_guest_that_goes_on(
+    guest: LabGuest, vm: vmon.VirtualMachine
+) -> None:
+    program = "import sys; from vmon.cli import main; sys.argv = ['vmon', 'watch', sys.argv[1], '-o', 'jsonl']; main()"
+    vm.add_rules([Rule(events=("file.open",), path="/etc/shadow")])
+    try:
+        for _ in range(2):
+            with subprocess.Popen(
+                [sys.executable, "-c", program, guest.name], stdout=subprocess.PIPE
+            ) as watcher:
+                assert watcher.stdout is not None
+                while not select.select([watcher.stdout], [], [], 0.1)[0]:
+                    assert watcher.poll() is None
+                    guest.run("true")
+                assert json.loads(watcher.stdout.readline())["event"]
+                watcher.kill()
+            said = guest.run("cat /etc/shadow; echo on")
+            assert said.text == "on\n"
+            assert b"not permitted" in said.err
+        adopted = vm.install_probe()
+        assert not adopted.installed
+        events, _ = done_in(guest, vm, "cat /etc/hosts >/dev/null", "file.open")
+        assert "/etc/hosts" in paths(events, "file.open")
+        assert [record.hits for record in vm.rules()] == [2]
+    finally:
+        assert vm.remove_probe().patches > 0
+    assert guest.run("cat /etc/shadow").status == 0
+
+
+def test_in_and_out_under_load(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    before = survey(vm.kernel)
+    load = "while :; do cat /etc/passwd >/dev/null; done"
+    guest.run(f"for i in 1 2; do sh -c '{load}' >/dev/null 2>&1 & echo $! >>/tmp/load; done")
+    try:
+        for _ in range(15):
+            vm.install_probe()
+            stream = vm.event_stream("file.open")
+            stream.start()
+            time.sleep(0.05)
+            assert "/etc/passwd" in paths(stream.take(), "file.open")
+            stream.stop()
+            assert vm.remove_probe().patches > 0
+    finally:
+        guest.run("kill -9 $(cat /tmp/load); rm /tmp/load")
+    assert survey(vm.kernel) == before

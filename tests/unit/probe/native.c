@@ -1,0 +1,40 @@
+/* What the probe's C code needs around it when it runs on the host: a window of memory and a kernel that says yes. */
+#include "probe.h"
+
+u8 *vmon_window;
+u64 native_task;
+u64 native_clock;
+u64 native_signal[2];
+u64 native_killed[2];
+
+u64 current_task(void) { return native_task; }
+u64 vmon_k_clock(void) { return ++native_clock; }
+u64 vmon_k_find_pid(u32 pid, u64 namespace) { (void)namespace; return pid == 404 ? 0 : native_task; }
+u64 vmon_k_pid_task(u64 pid, u32 type) { (void)type; return pid; }
+u64 vmon_k_get_pages(u32 gfp, u32 order) { (void)gfp; return order > 4 ? 0 : 0x1000ul << order; }
+void vmon_k_free_pages(u64 address, u32 order) { (void)address; (void)order; }
+
+s32 vmon_k_kill_pid(u64 pid, u32 signal, u32 private)
+{
+	(void)private;
+	native_killed[0] = pid;
+	native_killed[1] = signal;
+	return 0;
+}
+
+s32 vmon_k_send_sig(u32 signal, u64 task, u32 private)
+{
+	(void)private;
+	native_signal[0] = signal;
+	native_signal[1] = task;
+	return 0;
+}
+
+s64 vmon_k_copy_user(void *to, u64 from, u64 len)
+{
+	u64 i;
+
+	for (i = 0; i < len; i++)
+		((u8 *)to)[i] = ((u8 *)from)[i];
+	return 0;
+}
