@@ -122,7 +122,6 @@ enum vmon_kfunc {
 	VMON_K_KILL_PID,    /* int kill_pid(struct pid *, int, int) */
 	VMON_K_SEND_SIG,    /* int send_sig(int, struct task_struct *, int) */
 	VMON_K_GET_PAGES,   /* unsigned long __get_free_pages(gfp_t, unsigned int) */
-	VMON_K_FREE_PAGES,  /* void free_pages(unsigned long, unsigned int) */
 	VMON_K_COPY_USER,   /* long copy_from_user_nofault(void *, const void *, size_t) */
 };
 
@@ -141,7 +140,7 @@ struct vmon_offsets {
 	u32 mount_mnt, mount_parent, mount_mountpoint;
 	u32 bprm_file;
 	u32 socket_sk, socket_type;
-	u32 sk_family, sk_protocol, sk_dport, sk_num, sk_daddr, sk_rcv_saddr, sk_v6_daddr, sk_v6_rcv_saddr;
+	u32 sk_family, sk_protocol, sk_num, sk_rcv_saddr, sk_v6_rcv_saddr;
 	u32 css_set_cgroup, cgroup_kn, kn_id;
 };
 
@@ -165,7 +164,6 @@ struct vmon_config {
 	u64 log_kinds;	/* bit a kind: recorded also where no rule speaks of it */
 	u32 table;	/* which of the two rule tables is in force */
 	u32 enforce;	/* 0: a rule that would deny is recorded and does not */
-	u64 heartbeat_limit_ns;
 	struct vmon_offsets at;
 	struct vmon_hook hooks[VMON_HOOKS];
 };
@@ -174,7 +172,6 @@ enum vmon_op {
 	VMON_OP_NOTHING,
 	VMON_OP_SIGNAL,	   /* pid, start_ns, signal */
 	VMON_OP_GET_PAGES, /* order -> address in the direct map */
-	VMON_OP_FREE_PAGES, /* address, order */
 };
 
 struct vmon_mailbox {
@@ -183,20 +180,17 @@ struct vmon_mailbox {
 	u32 op;
 	u32 pid;
 	u64 start_ns;
-	u64 argument;
 	u32 signal;
 	u32 order;
 	s64 result;
 	u64 value;
 	u32 busy;
-	u32 unused;
 };
 
 struct vmon_state {
 	u64 head; /* slots reserved so far */
 	u64 tail; /* slots that the host has taken */
 	u64 ticks;
-	u64 heartbeat_ns; /* the host's, by the guest's clock */
 	struct vmon_mailbox mailbox;
 	u64 seen[32];
 	u64 lost[32];

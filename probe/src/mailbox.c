@@ -35,10 +35,6 @@ void mailbox_answer(void)
 			box->value = vmon_k_get_pages(CONFIG->gfp, box->order);
 			box->result = box->value ? 0 : NO_MEMORY;
 			break;
-		case VMON_OP_FREE_PAGES:
-			vmon_k_free_pages(box->argument, box->order);
-			box->result = 0;
-			break;
 		default:
 			box->result = NO_SUCH_OP;
 		}

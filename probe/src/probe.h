@@ -80,7 +80,6 @@ u64 vmon_k_pid_task(u64 pid, u32 type);
 s32 vmon_k_kill_pid(u64 pid, u32 signal, u32 private);
 s32 vmon_k_send_sig(u32 signal, u64 task, u32 private);
 u64 vmon_k_get_pages(u32 gfp, u32 order);
-void vmon_k_free_pages(u64 address, u32 order);
 s64 vmon_k_copy_user(void *to, u64 from, u64 len);
 
 #ifndef VMON_NATIVE

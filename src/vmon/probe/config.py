@@ -54,17 +54,14 @@ FIELDS = {
     "socket_type": ("socket", "type"),
     "sk_family": ("sock", "__sk_common.skc_family"),
     "sk_protocol": ("sock", "sk_protocol"),
-    "sk_dport": ("sock", "__sk_common.skc_dport"),
     "sk_num": ("sock", "__sk_common.skc_num"),
-    "sk_daddr": ("sock", "__sk_common.skc_daddr"),
     "sk_rcv_saddr": ("sock", "__sk_common.skc_rcv_saddr"),
-    "sk_v6_daddr": ("sock", "__sk_common.skc_v6_daddr"),
     "sk_v6_rcv_saddr": ("sock", "__sk_common.skc_v6_rcv_saddr"),
     "css_set_cgroup": ("css_set", "dfl_cgrp"),
     "cgroup_kn": ("cgroup", "kn"),
     "kn_id": ("kernfs_node", "id"),
 }
-OPTIONAL = {"task_cgroups", "css_set_cgroup", "cgroup_kn", "kn_id", "sk_v6_daddr", "sk_v6_rcv_saddr"}
+OPTIONAL = {"task_cgroups", "css_set_cgroup", "cgroup_kn", "kn_id", "sk_v6_rcv_saddr"}
 
 # A kernel function that the probe calls, and its spellings, newest first.
 KERNEL_FUNCTIONS = {
@@ -75,7 +72,6 @@ KERNEL_FUNCTIONS = {
     "SEND_SIG": ("send_sig",),
     # Renamed in 6.10 (b951aaff5035).
     "GET_PAGES": ("get_free_pages_noprof", "__get_free_pages"),
-    "FREE_PAGES": ("free_pages",),
     "COPY_USER": ("copy_from_user_nofault",),
 }
 

@@ -28,6 +28,8 @@ from vmon.probe.hooks import Function
 from vmon.probe.place import SLOT_GVA
 from vmon.probe.sites import EventReach, Reach, Survey
 
+REAL_TIME = " PREEMPT_RT "
+
 
 @dataclass(slots=True)
 class Plan:
@@ -45,6 +47,9 @@ class Plan:
 
 def make_plan(kernel: Kernel, abi: Abi, survey: Survey) -> Plan:
     """NotSupported when this kernel lacks what the probe can't do without."""
+    if REAL_TIME in kernel.profile.banner:
+        # Its signals take locks that sleep, and the probe sends them in an interrupt.
+        raise NotSupported("this is a PREEMPT_RT kernel: the probe does not know how to act in it safely")
     lacking = missing_fields(kernel.profile)
     if lacking:
         raise NotSupported(f"this kernel has no {', '.join(lacking)}: the probe can't read it")

@@ -12,7 +12,6 @@ u64 vmon_k_clock(void) { return ++native_clock; }
 u64 vmon_k_find_pid(u32 pid, u64 namespace) { (void)namespace; return pid == 404 ? 0 : native_task; }
 u64 vmon_k_pid_task(u64 pid, u32 type) { (void)type; return pid; }
 u64 vmon_k_get_pages(u32 gfp, u32 order) { (void)gfp; return order > 4 ? 0 : 0x1000ul << order; }
-void vmon_k_free_pages(u64 address, u32 order) { (void)address; (void)order; }
 
 s32 vmon_k_kill_pid(u64 pid, u32 signal, u32 private)
 {

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from vmon.arch.x86_64.code import CALL, JUMP, Call, decode_branch, encode_branch
 from vmon.core.address import Gpa, Gva
+from vmon.core.errors import NotSupported
 from vmon.probe.abi import load_abi
 from vmon.probe.hooks import EVENTS, TICKS
 from vmon.probe.place import SLOT_GVA
-from vmon.probe.plan import Plan, _add_function, kind_name, undo
-from vmon.probe.sites import EventReach, Reach, Site
+from vmon.probe.plan import Plan, _add_function, kind_name, make_plan, undo
+from vmon.probe.sites import EventReach, Reach, Site, Survey
 
 TEXT = Gva(0xFFFF_FFFF_8100_0000)
 EVENT = next(event for event in EVENTS if event.name == "file.open")
@@ -72,6 +75,13 @@ def test_calls_into_the_window_that_are_not_the_probes_are_left_alone() -> None:
     ]
     assert undo(TEXT, 0, abi.code, strangers, abi) == []
     assert encode_branch(strangers[0])[0] == CALL
+
+
+def test_a_real_time_kernel_is_refused() -> None:
+    banner = "Linux version 6.1.0-56-rt-amd64 (gcc) #1 SMP PREEMPT_RT Debian 6.1.192-2"
+    kernel = SimpleNamespace(profile=SimpleNamespace(banner=banner))
+    with pytest.raises(NotSupported, match="PREEMPT_RT"):
+        make_plan(kernel, load_abi(), Survey((), ()))  # type: ignore[arg-type]
 
 
 def test_names_of_kinds() -> None:
