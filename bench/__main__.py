@@ -13,12 +13,13 @@ from bench.guests import Guests
 from bench.identify import measure_identify
 from bench.memory import measure_large_guests, measure_memory
 from bench.peers import measure_peers
+from bench.probe import measure_probe
 from bench.processes import measure_processes
 from bench.series import Results
 from vmon.core.errors import VmonError
 from vmon.lab import matrix
 
-TOPICS = ("identify", "processes", "command", "memory", "peers")
+TOPICS = ("identify", "processes", "command", "memory", "probe", "peers")
 QUICK_KERNELS = ("6.1",)
 
 
@@ -87,6 +88,8 @@ def measure_kernel(
     attempt("command", kernel, with_guest(measure_command))
     attempt("memory", kernel, with_guest(measure_memory, "512M memfd"))
     attempt("processes", kernel, with_guest(measure_processes))
+    # Last: what it leaves in the guest is not there when the others are measured.
+    attempt("probe", kernel, with_guest(measure_probe))
     guests.down(f"bench-plain-{kernel}")
 
 
