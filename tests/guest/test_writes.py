@@ -22,10 +22,10 @@ from vmon.transport.qemu import QemuGuest, attach_qemu
 
 ENTRY_NOPS = (bytes.fromhex("0f1f440000"), bytes.fromhex("6666666690"))
 RETURN_42 = bytes.fromhex("6a2a58c390")  # push 42; pop rax; ret; nop
-RESCUE_S = 1.0
-"""Until a guest runs again whose owner was killed."""
+RESCUE_S = 4.0
+"""Until a guest runs again whose owner was killed: a tenth of a second, and room for a busy machine."""
 DEADLINE_S = 2.0
-PATIENCE_S = 8.0
+PATIENCE_S = 12.0
 
 # A process that pauses the guest and stays so, as if it hung.
 OWNER = """
