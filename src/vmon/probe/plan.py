@@ -39,10 +39,6 @@ class Plan:
     hooks: list[bytes] = field(default_factory=list)
     """A struct vmon_hook for each entry in use."""
     patches: list[Patch] = field(default_factory=list)
-    watched: list[str] = field(default_factory=list)
-    """Names of the events that will be seen."""
-    not_watched: dict[str, str] = field(default_factory=dict)
-    """Names of the others, with the reason."""
 
 
 def make_plan(kernel: Kernel, abi: Abi, survey: Survey) -> Plan:
@@ -63,11 +59,8 @@ def make_plan(kernel: Kernel, abi: Abi, survey: Survey) -> Plan:
     for tick in ticks:
         _add_event(plan, kernel, abi, tick)
     for reach in survey.events:
-        if not reach.available:
-            plan.not_watched[reach.event.name] = reach.why
-            continue
-        _add_event(plan, kernel, abi, reach)
-        plan.watched.append(reach.event.name)
+        if reach.available:
+            _add_event(plan, kernel, abi, reach)
     return plan
 
 
