@@ -14,6 +14,7 @@ import pytest
 
 import vmon
 from vmon.core.errors import GuestEncrypted, IdentifyError, NoKernelYet, NotLinux
+from vmon.transport.qemu.qmp import QmpConnection
 
 VMON = Path(sys.executable).with_name("vmon")
 MEMTEST = Path("/boot/memtest86+x64.bin")
@@ -35,6 +36,12 @@ def bare_qemu(folder: Path, *arguments: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def tell(target: str, command: str) -> None:
+    """One word to QEMU."""
+    with QmpConnection(target.removeprefix("qmp:")) as qmp:
+        qmp.execute(command)
 
 
 def command_line(target: str) -> subprocess.CompletedProcess[str]:
@@ -67,9 +74,12 @@ def test_another_operating_system(tmp_path: Path) -> None:
     with bare_qemu(tmp_path, "-kernel", str(MEMTEST)) as target:
         deadline = time.monotonic() + 60
         error: type[IdentifyError] = NoKernelYet
-        # It says firmware until the program has filled its RAM, then that this is no Linux.
+        # It says firmware until the program has filled its RAM, then that this is no Linux. The program fills it with
+        # zeros too, now and then: it is looked at where it stands.
         while error is NoKernelYet and time.monotonic() < deadline:
+            tell(target, "cont")
             time.sleep(1)
+            tell(target, "stop")
             with pytest.raises(IdentifyError) as caught:
                 vmon.attach(target)
             error = caught.type
