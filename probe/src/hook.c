@@ -186,7 +186,7 @@ static s64 judge(const volatile struct vmon_hook *hook, const struct regs *regs)
 	s32 verdict = 0;
 
 	event.kind = kind;
-	event.cut = event.paths = event.user_len = event.string_len = event.family = event.port = 0;
+	event.paths = event.user_len = event.string_len = event.family = event.port = 0;
 	event.task = current_task();
 	for (i = 0; i < 3; i++)
 		event.number[i] = 0;

@@ -42,7 +42,6 @@ struct regs {
 
 struct event {
 	u32 kind;
-	u32 cut;
 	u64 task;
 	u64 number[3];
 	u16 family;

@@ -103,7 +103,7 @@ void ring_put(const struct event *event, const volatile struct vmon_rule *rule, 
 	room = slots * VMON_SLOT - HEAD_BYTES - user - event->string_len;
 	record->kind = event->kind;
 	record->slots = slots;
-	record->flags = flags | (event->cut || event->user_len > user ? VMON_CUT : 0);
+	record->flags = flags | (event->user_len > user ? VMON_CUT : 0);
 	record->rule = rule ? rule->id : 0;
 	record->time_ns = vmon_k_clock();
 	record->verdict = verdict;

@@ -17,7 +17,6 @@ from vmon.core.rules import Rule, RuleRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.hooks import EVENTS
 from vmon.probe.install import Ports, Probe, find, install
-from vmon.probe.plan import kind_name
 from vmon.probe.records import Decoder
 from vmon.probe.rules import RuleTable
 
@@ -46,8 +45,7 @@ def require_probe(kernel: Kernel, ports: Ports) -> Probe:
 def put_in(kernel: Kernel, ports: Ports, ring_bytes: int) -> tuple[Probe, ProbeRecord]:
     """Install the probe, or adopt the one that is there."""
     probe, report = install(kernel, ports, ring_bytes)
-    kinds = probe.kinds()
-    seen = [name for name in NAMES if kind_name(name) in kinds]
+    seen = probe.events()
     return probe, ProbeRecord(
         installed=report.patches > 0,
         sites=report.patches,
@@ -68,11 +66,11 @@ class EventStream:
 
     def __init__(self, probe: Probe, events: Sequence[str], programs: dict[str, str]) -> None:
         """`programs` are those of the processes that are there already, by key."""
-        seen = probe.kinds()
+        seen = probe.events()
         for name in events:
             if name not in NAMES:
                 raise UsageError(f"there is no event {name!r}", hint=f"the events are {', '.join(NAMES)}")
-            if kind_name(name) not in seen:
+            if name not in seen:
                 raise NotSupported(
                     f"{name} can't be seen in this guest", hint="`vmon doctor TARGET` tells why"
                 )
@@ -85,7 +83,7 @@ class EventStream:
     def start(self) -> None:
         """From now on. Starts, execs and ends are recorded whatever was asked for: programs are known by them."""
         recorded = self._wanted | {"process.fork", "process.exec", "process.exit"}
-        kinds = sum(1 << self._probe.abi.kinds[kind_name(name)] for name in recorded)
+        kinds = sum(1 << self._probe.abi.events[name] for name in recorded)
         self._ring.take()
         self._probe.put("log_kinds", kinds)
         self._probe.switch(on=True)
@@ -131,9 +129,7 @@ class EventStream:
         """Totals of each kind since the probe was installed."""
         seen, lost, denied = (self._probe.counters(name) for name in ("seen", "lost", "denied"))
         return [
-            EventCounts(event=name, seen=seen[kind], lost=lost[kind], denied=denied[kind])
-            for name in NAMES
-            for kind in (kind_name(name),)
+            EventCounts(event=name, seen=seen[name], lost=lost[name], denied=denied[name]) for name in NAMES
         ]
 
 

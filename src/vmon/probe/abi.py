@@ -28,6 +28,12 @@ class Abi:
         self._btf = Btf(btf)
         self.sizes = self.enum("sizes", "VMON_SIZE_")
         self.kinds = self.enum("kind", "VMON_")
+        self.events = {
+            name.lower().replace("_", ".", 1): number
+            for name, number in self.kinds.items()
+            if name not in ("NONE", "KINDS")
+        }
+        """The kinds by the names of vmon.probe.hooks: file.open for FILE_OPEN."""
         self.shapes = self.enum("shape", "VMON_SHAPE_")
         self.kfuncs = self.enum("kfunc", "VMON_K_")
         self.ops = self.enum("op", "VMON_OP_")

@@ -68,24 +68,17 @@ class Probe:
         self.window.write(at, value.to_bytes(size, "little"))
 
     def counters(self, name: str) -> dict[str, int]:
-        """seen, lost or denied, by the ABI's name of each kind."""
+        """seen, lost or denied, by the name of each event."""
         at, _ = self._place("state", name)
         values = np.frombuffer(self.window.read(at, 8 * len(self.abi.kinds)), dtype="<u8").tolist()
-        return {
-            kind: values[number] for kind, number in self.abi.kinds.items() if kind not in ("NONE", "KINDS")
-        }
+        return {name: values[number] for name, number in self.abi.events.items()}
 
-    def kinds(self) -> set[str]:
-        """The ABI's names of the kinds of events that it is set up to see."""
+    def events(self) -> list[str]:
+        """Names of the events that it is set up to see."""
         at, _ = self._place("config", "hooks")
-        count = self.abi.sizes["HOOKS"]
-        data = self.window.read(at, count * self.abi.size("hook"))
-        numbers = set(np.frombuffer(data, self.abi.dtype("hook"))["kind"].tolist())
-        return {
-            name
-            for name, number in self.abi.kinds.items()
-            if number in numbers and name not in ("NONE", "KINDS")
-        }
+        data = self.window.read(at, self.abi.sizes["HOOKS"] * self.abi.size("hook"))
+        kinds = set(np.frombuffer(data, self.abi.dtype("hook"))["kind"].tolist())
+        return [name for name, number in self.abi.events.items() if number in kinds]
 
     # Life.
 

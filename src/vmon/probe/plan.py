@@ -85,7 +85,8 @@ def _add_event(plan: Plan, kernel: Kernel, abi: Abi, reach: EventReach) -> None:
 
 
 def _add_function(plan: Plan, kernel: Kernel, abi: Abi, event: EventReach, part: Reach) -> None:
-    kind = abi.kinds[kind_name(event.event.name)]
+    # Ticks are no events.
+    kind = abi.events.get(event.event.name, abi.kinds["NONE"])
     only = _only(kernel, part.function)
     entries: dict[int, int] = {}
     for site in part.sites:
@@ -109,11 +110,6 @@ def _only(kernel: Kernel, function: Function) -> int:
         return kernel.profile.enums[enum][name]
     except KeyError:
         raise NotSupported(f"this kernel has no {name}, by which {function.name} is told apart") from None
-
-
-def kind_name(event: str) -> str:
-    """file.open as the ABI spells it: FILE_OPEN. Ticks are no events."""
-    return "NONE" if event.startswith("tick.") else event.replace(".", "_").upper()
 
 
 def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:

@@ -25,11 +25,7 @@ class Decoder:
     """Makes events of one ABI. `exe_of` knows the programs of processes by their keys."""
 
     def __init__(self, abi: Abi, exe_of: Callable[[str], str | None] = lambda _: None) -> None:
-        self._names = {
-            number: name.lower().replace("_", ".", 1)
-            for name, number in abi.kinds.items()
-            if name not in ("NONE", "KINDS")
-        }
+        self._names = {number: name for name, number in abi.events.items()}
         self._head_bytes = abi.size("record")
         self._slot_bytes = abi.sizes["SLOT"]
         self._flags = abi.record_flags

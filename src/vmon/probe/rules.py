@@ -17,7 +17,6 @@ from vmon.core.errors import UsageError
 from vmon.core.records import guest_text
 from vmon.core.rules import Action, Rule, RuleRecord
 from vmon.probe.install import Probe
-from vmon.probe.plan import kind_name
 
 FAMILIES = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 PATHS = (("path", "PATH"), ("path_prefix", "PREFIX"), ("path_suffix", "SUFFIX"))
@@ -95,7 +94,7 @@ class RuleTable:
 
     def _fill(self, record: np.void, rule: Rule, strings: bytearray) -> None:
         for event in rule.events:
-            number = self._abi.kinds.get(kind_name(event), 0)
+            number = self._abi.events.get(event, 0)
             if not number:
                 raise UsageError(f"there is no event {event!r}", hint="`vmon doctor TARGET` lists them")
             record["kinds"] |= np.uint64(1 << number)
@@ -175,11 +174,7 @@ class RuleTable:
             (name.lower() for name, value in abi.actions.items() if value == int(record["action"])),  # type: ignore[misc]
             "log",
         )
-        events = tuple(
-            name.lower().replace("_", ".", 1)
-            for name, number in abi.kinds.items()
-            if name not in ("NONE", "KINDS") and kinds >> number & 1
-        )
+        events = tuple(name for name, number in abi.events.items() if kinds >> number & 1)
         if record["error"]:
             found["errno"] = -int(record["error"])
         return Rule(events=events, action=action, **found)  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ from vmon.probe import abi as module
 from vmon.probe.abi import load_abi
 from vmon.probe.config import FIELDS, KERNEL_FUNCTIONS, MAGIC
 from vmon.probe.hooks import EVENTS, FUNCTIONS
-from vmon.probe.plan import kind_name
 
 HEADER = (PROBE / "include" / "vmon_abi.h").read_text()
 
@@ -41,7 +40,8 @@ def test_every_field_of_the_offsets_is_filled_and_every_function_named() -> None
     members = {name.removeprefix("at.") for name in abi.dtype("offsets").names or ()}
     assert members == set(FIELDS)
     assert set(abi.kfuncs) == set(KERNEL_FUNCTIONS)
-    assert {kind_name(event.name) for event in EVENTS} == set(abi.kinds) - {"NONE", "KINDS"}
+    assert {event.name for event in EVENTS} == set(abi.events)
+    assert len(abi.events) == len(set(abi.kinds) - {"NONE", "KINDS"})
     assert {function.shape for function in FUNCTIONS} <= set(abi.shapes)
 
 

@@ -10,7 +10,7 @@ from vmon.core.errors import NotSupported
 from vmon.probe.abi import load_abi
 from vmon.probe.hooks import EVENTS, TICKS
 from vmon.probe.place import SLOT_GVA
-from vmon.probe.plan import Plan, _add_function, kind_name, make_plan, undo
+from vmon.probe.plan import Plan, _add_function, make_plan, undo
 from vmon.probe.sites import EventReach, Reach, Site, Survey
 
 TEXT = Gva(0xFFFF_FFFF_8100_0000)
@@ -85,5 +85,6 @@ def test_a_real_time_kernel_is_refused() -> None:
 
 
 def test_names_of_kinds() -> None:
-    assert [kind_name(event.name) for event in TICKS] == ["NONE", "NONE"]
-    assert kind_name("file.mmap_exec") == "FILE_MMAP_EXEC"
+    abi = load_abi()
+    assert not {event.name for event in TICKS} & set(abi.events)
+    assert abi.events["file.mmap_exec"] == abi.kinds["FILE_MMAP_EXEC"]
