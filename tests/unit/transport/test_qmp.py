@@ -64,6 +64,16 @@ def test_a_socket_left_behind(listener: socket.socket) -> None:
         qmp.QmpConnection(path)
 
 
+def test_a_socket_that_nobody_listens_on_yet(tmp_path: Path) -> None:
+    """A QEMU that starts binds its socket before it listens."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+        later = threading.Timer(0.03, sock.listen)
+        later.start()
+        qmp.connect(str(tmp_path / "s")).close()
+        later.join()
+
+
 def test_no_greeting_is_busy(listener: socket.socket) -> None:
     with pytest.raises(TargetBusy, match="another client holds"):
         qmp.QmpConnection(listener.getsockname(), greeting_seconds=0.05)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 GREETING_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
+STARTING_SECONDS = 0.2
 QUEUE_RETRY_SECONDS = 0.01
 LONGEST_PATH_BYTES = 107
 T = TypeVar("T")
@@ -45,7 +46,8 @@ def connect(path: str, seconds: float = GREETING_SECONDS) -> socket.socket:
     """Connect to a unix socket ("\\0name" for an abstract one); the kernel's errors become ours."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
+    deadline = begin + seconds
     try:
         while True:
             try:
@@ -54,6 +56,11 @@ def connect(path: str, seconds: float = GREETING_SECONDS) -> socket.socket:
             except BlockingIOError:
                 # The queue is full, perhaps of clients that gave up: QEMU drains it when it is free.
                 if time.monotonic() >= deadline:
+                    raise
+                time.sleep(QUEUE_RETRY_SECONDS)
+            except ConnectionRefusedError:
+                # A QEMU that starts makes the socket's file a moment before it listens.
+                if time.monotonic() >= min(deadline, begin + STARTING_SECONDS):
                     raise
                 time.sleep(QUEUE_RETRY_SECONDS)
     except FileNotFoundError as error:
