@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("hook", "path", "ring", "rules", "mailbox")
+SOURCES = ("hook", "describe", "path", "rules", "tags", "ask", "ring", "mailbox")
 FLAGS = (
     *(
         "-std=gnu11",

@@ -6,6 +6,7 @@
  *	0x010000  struct vmon_config, read-only here; the host writes it through guest RAM
  *	0x012000  struct vmon_state, read and written here; never executable
  *	0x020000  two struct vmon_table of rules, read-only here
+ *	0x0a0000  struct vmon_ledger, read and written here; only there when there are rules
  *	0x100000  the ring: slots of VMON_SLOT bytes
  */
 #ifndef VMON_ABI_H
@@ -27,13 +28,14 @@ typedef int s32;
 typedef long s64;
 
 #define VMON_MAGIC 0x65626f72706e6d76ul /* "vmnprobe" */
-#define VMON_ABI_VERSION 1
+#define VMON_ABI_VERSION 2
 
 #define VMON_WINDOW 0xffffffff80000000ul
 #define VMON_CONFIG_AT 0x10000
 #define VMON_STATE_AT 0x12000
 #define VMON_RULES_AT 0x20000
 #define VMON_TABLE_SIZE 0x40000
+#define VMON_LEDGER_AT 0xa0000
 #define VMON_RING_AT 0x100000
 
 #define VMON_SLOT 256
@@ -41,6 +43,13 @@ typedef long s64;
 #define VMON_MAX_PATHS 2
 #define VMON_MAX_RULES 1024
 #define VMON_RULE_STRINGS 65536
+#define VMON_BUCKETS 1024
+#define VMON_REST 16384
+#define VMON_ASKS 64
+#define VMON_TAGS 4096	   /* processes that can carry tags at once */
+#define VMON_TAG_WAYS 16   /* places that one process may take */
+#define VMON_TAG_BATCH 128 /* processes that one request tags */
+#define VMON_MIX 0x9e3779b97f4a7c15ul
 
 /* The numbers above once more, for those who read the debug information. */
 enum vmon_sizes {
@@ -55,6 +64,7 @@ enum vmon_sizes {
 	VMON_SIZE_STATE_AT = VMON_STATE_AT,
 	VMON_SIZE_RULES_AT = VMON_RULES_AT,
 	VMON_SIZE_TABLE = VMON_TABLE_SIZE,
+	VMON_SIZE_LEDGER_AT = VMON_LEDGER_AT,
 	VMON_SIZE_RING_AT = VMON_RING_AT,
 };
 
@@ -123,6 +133,7 @@ enum vmon_kfunc {
 	VMON_K_SEND_SIG,    /* int send_sig(int, struct task_struct *, int) */
 	VMON_K_GET_PAGES,   /* unsigned long __get_free_pages(gfp_t, unsigned int) */
 	VMON_K_COPY_USER,   /* long copy_from_user_nofault(void *, const void *, size_t) */
+	VMON_K_SLEEP,	    /* void usleep_range_state(unsigned long, unsigned long, unsigned int) */
 };
 
 /* Where fields lie; NONE where this kernel has no such field. */
@@ -141,7 +152,7 @@ struct vmon_offsets {
 	u32 bprm_file;
 	u32 socket_sk, socket_type;
 	u32 sk_family, sk_protocol, sk_num, sk_rcv_saddr, sk_v6_rcv_saddr;
-	u32 css_set_cgroup, cgroup_kn, kn_id;
+	u32 css_set_cgroup, cgroup_kn, kn_id, kn_parent;
 };
 
 struct vmon_hook {
@@ -155,15 +166,22 @@ struct vmon_config {
 	u32 version;
 	u32 size;
 	u64 build; /* names this blob */
-	u64 current_task; /* what to add to GS's base */
+	u64 current_task;  /* what to add to GS's base */
+	u64 preempt_count; /* likewise */
 	u64 init_pid_ns;
 	u32 pid_type_tgid;
 	u32 gfp;
 	u32 ring_slots; /* 0 while there is no ring; a power of two */
 	u32 enabled;	/* 0: every event passes unseen, the mailbox is still answered */
 	u64 log_kinds;	/* bit a kind: recorded also where no rule speaks of it */
+	u64 ask_kinds;	/* bit a kind: its callers may sleep, so the host can be asked */
+	u64 beat;	/* the host counts up while it answers; 0: nobody does */
+	u64 beat_ns;	/* who has not counted for so long is dead */
+	u64 spin_ns;	/* an answer is waited for so long without sleeping */
 	u32 table;	/* which of the two rule tables is in force */
 	u32 enforce;	/* 0: a rule that would deny is recorded and does not */
+	u32 tags;	/* 1: children inherit the tags of their parents */
+	u32 reader;	/* pid of the vmon that takes from the ring, on its host; 0: nobody does */
 	struct vmon_offsets at;
 	struct vmon_hook hooks[VMON_HOOKS];
 };
@@ -172,6 +190,8 @@ enum vmon_op {
 	VMON_OP_NOTHING,
 	VMON_OP_SIGNAL,	   /* pid, start_ns, signal */
 	VMON_OP_GET_PAGES, /* order -> address in the direct map */
+	VMON_OP_TAG,	   /* order: how many of the ledger's batch -> how many found no place */
+	VMON_OP_FORGET,	   /* tags: nobody carries them any more */
 };
 
 struct vmon_mailbox {
@@ -185,6 +205,22 @@ struct vmon_mailbox {
 	s64 result;
 	u64 value;
 	u32 busy;
+	u32 tags;
+};
+
+/* A call that waits for the host's word. */
+struct vmon_ask {
+	u32 taken;
+	u32 unused;
+	/* The host writes both halves at once: what is not for this very record is no answer. */
+	u32 answer; /* enum vmon_answer */
+	u32 record; /* the low half of the record's seq */
+};
+
+enum vmon_answer {
+	VMON_ANSWER_ALLOW,
+	VMON_ANSWER_DENY,
+	VMON_ANSWER_KILL,
 };
 
 struct vmon_state {
@@ -195,8 +231,26 @@ struct vmon_state {
 	u64 seen[32];
 	u64 lost[32];
 	u64 denied[32];
+	u64 asked[32];
+	u64 unanswered[32];
+	u64 untagged; /* children that found no place for their parent's tags */
+	u64 waiting;  /* calls that wait for an answer now */
+	u64 dead_beat; /* the last beat of a host that was found dead */
+	struct vmon_ask asks[VMON_ASKS];
 	u32 in_flight[VMON_STRIPES * 16]; /* a cache line a stripe */
-	u64 hits[VMON_MAX_RULES];
+};
+
+/* A process that carries tags, which its children inherit: how rules know a tree. */
+struct vmon_tag {
+	u32 pid; /* 0: free */
+	u32 tags;
+	u64 start_ns;
+};
+
+struct vmon_ledger {
+	u64 hits[2][VMON_MAX_RULES]; /* of either table */
+	struct vmon_tag tags[VMON_TAGS];
+	struct vmon_tag batch[VMON_TAG_BATCH]; /* written by the host */
 };
 
 enum vmon_action {
@@ -204,58 +258,95 @@ enum vmon_action {
 	VMON_LOG,
 	VMON_DENY,
 	VMON_KILL,
+	VMON_ASK,
 };
 
+/* Conditions of a rule, the cheap ones first. */
 enum vmon_match {
-	VMON_MATCH_UID = 1,
-	VMON_MATCH_TGID = 2,
-	VMON_MATCH_COMM = 4,
-	VMON_MATCH_NOT_COMM = 8,
-	VMON_MATCH_PATH = 16,
-	VMON_MATCH_PREFIX = 32,
-	VMON_MATCH_SUFFIX = 64,
-	VMON_MATCH_PORT = 128,
-	VMON_MATCH_ADDRESS = 256,
-	VMON_MATCH_FLAGS = 512,
-	VMON_MATCH_EXE = 1024,
-	VMON_MATCH_NOT_EXE = 2048,
+	VMON_MATCH_FLAGS = 1,	  /* any of these bits of the first number */
+	VMON_MATCH_PORT = 2,
+	VMON_MATCH_UID = 4,
+	VMON_MATCH_TGID = 8,
+	VMON_MATCH_COMM = 16,
+	VMON_MATCH_ADDRESS = 32,
+	VMON_MATCH_CGROUP = 64,	  /* this one, or one below it */
+	VMON_MATCH_TAG = 128,
+	VMON_MATCH_EXE = 256,
+	VMON_MATCH_PATH = 512,	  /* the whole path; the rest too is about one and the same path of an event */
+	VMON_MATCH_PREFIX = 1024,
+	VMON_MATCH_SUFFIX = 2048,
+	VMON_MATCH_FLAT = 4096,	  /* no slash between prefix and suffix */
+};
+
+/* By what a rule is found; a rule has one such key, or is among the rest. */
+enum vmon_key {
+	VMON_KEY_NAME,	  /* last name of the path */
+	VMON_KEY_FOLDER,  /* first names of the path, all of those that a prefix has in full */
+	VMON_KEY_EXE,	  /* last name of the program */
+	VMON_KEY_COMM,
+	VMON_KEY_ADDRESS,
+	VMON_KEY_PORT,
+	VMON_KEY_UID,
+	VMON_KEY_TGID,
+	VMON_KEY_CLASSES,
 };
 
 struct vmon_rule {
 	u64 kinds;
-	u32 match;
+	u32 match;  /* these conditions hold */
+	u32 unless; /* and these do not */
 	u16 action;
 	u16 id;
 	s32 error; /* negative errno */
 	u32 uid;
 	u32 tgid;
+	u64 start_ns;
+	u64 cgroup;
+	u64 flags;
+	u32 tags;
+	u32 timeout_ms;
+	char comm[16];
+	u8 address[16];
 	u16 port;
 	u8 address_bits;
 	u8 address_family;
-	u64 start_ns;
-	char comm[16];
-	u8 address[16];
-	u64 flags; /* any of these bits of the first number */
-	u32 path_at; /* into strings */
 	u16 path_len;
-	u16 exe_len;
+	u16 suffix_len;
+	u32 path_at; /* into strings */
+	u32 suffix_at;
 	u32 exe_at;
-	u32 unused;
+	u16 exe_len;
+	u16 slashes; /* of prefix and suffix */
+	u16 observe; /* 1: recorded, not carried out */
+	u16 open;    /* 1: a call that gets no answer may go on */
+};
+
+struct vmon_entry {
+	u32 hash;
+	u16 rule;
+	u16 next; /* index of the next of this bucket plus one */
 };
 
 struct vmon_table {
 	u32 count;
 	u32 strings_size;
 	u64 kinds; /* of all rules: an event of another kind needs no look */
+	u16 classes[32];    /* of each kind: bit a class of keys */
+	u16 rest_at[32];    /* of each kind: the rules that no key finds, in order */
+	u16 rest_count[32];
+	u16 buckets[VMON_BUCKETS]; /* index of the first entry plus one */
+	u16 rest[VMON_REST];
+	struct vmon_entry entries[VMON_MAX_RULES];
 	struct vmon_rule rules[VMON_MAX_RULES];
-	char strings[VMON_RULE_STRINGS];
+	char strings[VMON_RULE_STRINGS + 8];
 };
 
 enum vmon_record_flags {
 	VMON_CUT = 1,	   /* a path or a command line did not fit */
 	VMON_PADDING = 2,  /* no event: the ring goes on at its start */
 	VMON_WOULD = 4,	   /* observe mode: the verdict was not carried out */
-	VMON_KILLED = 8,
+	VMON_KILLED = 8,   /* the rule ends the process */
+	VMON_ASKED = 16,   /* the rule asks the host */
 };
 
 struct vmon_record {
@@ -281,6 +372,8 @@ struct vmon_record {
 	u8 address[16];
 	u16 family;
 	u16 port;
+	u16 ask; /* index of the ask plus one */
+	u16 unused;
 	/* text follows: paths, arguments (NUL-separated) */
 };
 

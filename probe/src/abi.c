@@ -4,6 +4,7 @@
 struct vmon_config config;
 struct vmon_state state;
 struct vmon_table table;
+struct vmon_ledger ledger;
 struct vmon_record record;
 enum vmon_sizes sizes;
 enum vmon_kind kind;
@@ -12,4 +13,6 @@ enum vmon_kfunc kfunc;
 enum vmon_op op;
 enum vmon_action action;
 enum vmon_match match;
+enum vmon_key key;
+enum vmon_answer answer;
 enum vmon_record_flags record_flags;

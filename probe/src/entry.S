@@ -36,7 +36,7 @@ vmon_kfuncs:
 
 /* In the order of enum vmon_kfunc. */
 	.set number, 0
-	.irp name, clock, find_pid, pid_task, kill_pid, send_sig, get_pages, copy_user
+	.irp name, clock, find_pid, pid_task, kill_pid, send_sig, get_pages, copy_user, sleep
 	.globl vmon_k_\name
 	.set vmon_k_\name, vmon_kfuncs + number * VMON_KFUNC_SIZE
 	.set number, number + 1

@@ -1,224 +1,87 @@
 /* Where every hooked call arrives: the arguments become an event, the rules judge it, the ring tells of it. Interrupts
- * are off meanwhile, a few microseconds: nobody is ever preempted in here, and what is pointed to stays.
+ * are off meanwhile, a few microseconds: nobody is ever preempted in here, and what is pointed to stays. Only who waits
+ * for an answer of the host waits with them on, and looks at nothing of the kernel any more.
  */
 #include "probe.h"
 
 #define SIGKILL 9
-#define PROT_EXEC 4
-#define AF_UNIX 1
-#define AF_INET 2
-#define AF_INET6 10
 
-static void file_path(struct event *event, u64 file)
-{
-	if (!file)
-		return;
-	path_walk(&event->path[event->paths++], LOAD(u64, file, AT.file_mnt), LOAD(u64, file, AT.file_dentry));
-}
-
-/* A dentry in the mount of a struct path: the path of something that is about to be made or taken away. */
-static void entry_path(struct event *event, u64 dir, u64 dentry)
-{
-	path_walk(&event->path[event->paths++], LOAD(u64, dir, AT.path_mnt), dentry);
-}
-
-static void socket_of(struct event *event, u64 socket)
-{
-	u64 sk = LOAD(u64, socket, AT.socket_sk);
-	u32 i, size = 0, from = 0;
-
-	event->number[1] = LOAD(u16, socket, AT.socket_type);
-	if (!sk)
-		return;
-	event->family = LOAD(u16, sk, AT.sk_family);
-	event->number[0] = LOAD(u16, sk, AT.sk_protocol);
-	if (event->family == AF_INET)
-		size = 4, from = AT.sk_rcv_saddr;
-	else if (event->family == AF_INET6)
-		size = 16, from = AT.sk_v6_rcv_saddr;
-	if (!size || !HAS(from))
-		return;
-	event->port = LOAD(u16, sk, AT.sk_num);
-	for (i = 0; i < size; i++)
-		event->address[i] = LOAD(u8, sk, from + i);
-}
-
-static void address_of(struct event *event, u64 socket, u64 address, u32 len)
-{
-	u32 i, size = 0, from = 0;
-
-	socket_of(event, socket);
-	event->port = 0;
-	for (i = 0; i < 16; i++)
-		event->address[i] = 0;
-	if (len < 2)
-		return;
-	event->family = LOAD(u16, address, 0);
-	if (event->family == AF_INET && len >= 8)
-		size = 4, from = 4;
-	else if (event->family == AF_INET6 && len >= 24)
-		size = 16, from = 8;
-	else if (event->family == AF_UNIX && len > 2) {
-		event->string = (const u8 *)address + 2;
-		event->string_len = len - 2 < 108 ? len - 2 : 108;
-	}
-	if (!size)
-		return;
-	event->port = (u16)(LOAD(u8, address, 2) << 8 | LOAD(u8, address, 3));
-	for (i = 0; i < size; i++)
-		event->address[i] = LOAD(u8, address, from + i);
-}
-
-/* 0: none of ours. */
-static u32 describe(struct event *event, const volatile struct vmon_hook *hook, const struct regs *regs)
-{
-	u64 mm;
-
-	switch (hook->shape) {
-	case VMON_SHAPE_TASK:
-		event->number[0] = LOAD(u32, regs->rdi, AT.task_tgid);
-		event->number[1] = LOAD(u64, regs->rdi, AT.task_start);
-		/* A thread is no process. */
-		return LOAD(u32, regs->rdi, AT.task_pid) == LOAD(u32, regs->rdi, AT.task_tgid);
-	case VMON_SHAPE_BPRM:
-		file_path(event, LOAD(u64, regs->rdi, AT.bprm_file));
-		return 1;
-	case VMON_SHAPE_EXECED:
-		mm = LOAD(u64, event->task, AT.task_mm);
-		if (!mm)
-			return 0;
-		file_path(event, LOAD(u64, mm, AT.mm_exe_file));
-		event->user = LOAD(u64, mm, AT.mm_arg_start);
-		if (LOAD(u64, mm, AT.mm_arg_end) > event->user)
-			event->user_len = LOAD(u64, mm, AT.mm_arg_end) - event->user;
-		return 1;
-	case VMON_SHAPE_EXIT:
-		event->number[0] = LOAD(u32, regs->rdi, AT.task_exit_code);
-		return regs->rsi & 0xffffffff;
-	case VMON_SHAPE_SETUID:
-		event->number[0] = LOAD(u32, regs->rdi, AT.cred_uid);
-		event->number[1] = LOAD(u32, regs->rdi, AT.cred_euid);
-		event->number[2] = regs->rdx & 0xffffffff;
-		return 1;
-	case VMON_SHAPE_SIGNAL:
-		event->number[0] = regs->rdx & 0xffffffff;
-		event->number[1] = LOAD(u32, regs->rdi, AT.task_tgid);
-		event->number[2] = LOAD(u64, LOAD(u64, regs->rdi, AT.task_leader), AT.task_start);
-		/* Signal 0 asks whether one may. */
-		return !!event->number[0];
-	case VMON_SHAPE_PTRACE:
-		event->number[0] = regs->rsi & 0xffffffff;
-		event->number[1] = LOAD(u32, regs->rdi, AT.task_tgid);
-		event->number[2] = LOAD(u64, LOAD(u64, regs->rdi, AT.task_leader), AT.task_start);
-		return 1;
-	case VMON_SHAPE_FILE:
-		file_path(event, regs->rdi);
-		event->number[0] = LOAD(u32, regs->rdi, AT.file_flags);
-		event->number[1] = LOAD(u32, regs->rdi, AT.file_mode);
-		return 1;
-	case VMON_SHAPE_FILE_PROT:
-		if (!regs->rdi || !(regs->rsi & PROT_EXEC))
-			return 0;
-		file_path(event, regs->rdi);
-		event->number[0] = regs->rsi;
-		event->number[1] = regs->rdx;
-		return 1;
-	case VMON_SHAPE_DIR_ENTRY:
-		entry_path(event, regs->rdi, regs->rsi);
-		event->number[0] = regs->rdx & 0xffff;
-		return 1;
-	case VMON_SHAPE_INODE_ENTRY:
-		path_walk(&event->path[event->paths++], 0, regs->rsi);
-		event->number[0] = regs->rdx & 0xffff;
-		return 1;
-	case VMON_SHAPE_INODE_RENAME:
-		path_walk(&event->path[event->paths++], 0, regs->rsi);
-		path_walk(&event->path[event->paths++], 0, regs->rcx);
-		event->number[0] = regs->r8 & 0xffffffff;
-		return 1;
-	case VMON_SHAPE_INODE_LINK:
-		path_walk(&event->path[event->paths++], 0, regs->rdi);
-		path_walk(&event->path[event->paths++], 0, regs->rdx);
-		return 1;
-	case VMON_SHAPE_RENAME:
-		entry_path(event, regs->rdi, regs->rsi);
-		entry_path(event, regs->rdx, regs->rcx);
-		event->number[0] = regs->r8 & 0xffffffff;
-		return 1;
-	case VMON_SHAPE_LINK:
-		/* Both names lie in one mount, or link() would not come this far. */
-		entry_path(event, regs->rsi, regs->rdi);
-		entry_path(event, regs->rsi, regs->rdx);
-		return 1;
-	case VMON_SHAPE_PATH:
-		entry_path(event, regs->rdi, LOAD(u64, regs->rdi, AT.path_dentry));
-		event->number[0] = regs->rsi & 0xffffffff;
-		event->number[1] = regs->rdx & 0xffffffff;
-		return 1;
-	case VMON_SHAPE_MOUNT:
-		entry_path(event, regs->rsi, LOAD(u64, regs->rsi, AT.path_dentry));
-		event->number[0] = regs->rcx;
-		return 1;
-	case VMON_SHAPE_SOCKADDR:
-		address_of(event, regs->rdi, regs->rsi, (u32)regs->rdx);
-		return 1;
-	case VMON_SHAPE_SOCKET:
-		socket_of(event, regs->rdi);
-		event->number[2] = regs->rsi & 0xffffffff;
-		return 1;
-	case VMON_SHAPE_READ_FILE:
-		file_path(event, regs->rdi);
-		event->number[0] = regs->rsi & 0xffffffff;
-		return event->number[0] == hook->only;
-	case VMON_SHAPE_LOAD_DATA:
-	case VMON_SHAPE_BPF:
-		event->number[0] = regs->rdi & 0xffffffff;
-		return event->number[0] == hook->only;
-	}
-	return 0;
-}
-
-static s64 judge(const volatile struct vmon_hook *hook, const struct regs *regs)
+static void judge(const volatile struct vmon_hook *hook, const struct regs *regs, u32 may_wait, struct verdict *verdict)
 {
 	const volatile struct vmon_rule *rule;
 	struct event event;
-	u32 i, flags = 0, kind = hook->kind, kill = 0;
-	s32 verdict = 0;
+	u32 i, flags = 0, kind = hook->kind, carried_out;
 
 	event.kind = kind;
-	event.paths = event.user_len = event.string_len = event.family = event.port = 0;
+	event.paths = event.walked = event.user_len = event.string_len = event.family = event.port = 0;
 	event.task = current_task();
 	for (i = 0; i < 3; i++)
 		event.number[i] = 0;
-	for (i = 0; i < 16; i++)
-		event.address[i] = 0;
+	for (i = 0; i < 16; i += 8)
+		*(u64 *)(event.address + i) = 0;
 	if (!describe(&event, hook, regs))
-		return 0;
+		return;
+	if (CONFIG->tags)
+		tags_follow(&event);
 	count(&STATE->seen[kind]);
-	rule = rules_find(&event);
-	if (rule && (rule->action == VMON_DENY || rule->action == VMON_KILL)) {
-		kill = rule->action == VMON_KILL;
-		verdict = rule->error;
-		flags = CONFIG->enforce ? (kill ? VMON_KILLED : 0) : VMON_WOULD;
-		if (CONFIG->enforce)
-			count(&STATE->denied[kind]);
+	verdict->rule = rule = rules_find(&event);
+	carried_out = rule && CONFIG->enforce && !rule->observe;
+	if (rule && rule->action >= VMON_DENY) {
+		verdict->error = rule->error;
+		verdict->kill = rule->action == VMON_KILL;
+		flags = (carried_out ? 0 : VMON_WOULD) | (verdict->kill ? VMON_KILLED : 0) |
+			(rule->action == VMON_ASK ? VMON_ASKED : 0);
+		if (carried_out && rule->action == VMON_ASK) {
+			verdict->timeout_ms = rule->timeout_ms;
+			verdict->open = rule->open;
+			verdict->ask = may_wait ? ask_begin() : 0;
+			if (!verdict->ask && rule->open)
+				verdict->error = 0;
+			count(&STATE->asked[kind]);
+		}
 	}
 	/* A check before the act is told of where it had a consequence; the act itself has a hook of its own. */
-	if (rule ? rule->action != VMON_ALLOW : hook->shape != VMON_SHAPE_BPRM && CONFIG->log_kinds & BIT(kind))
-		ring_put(&event, rule, verdict, flags);
-	if (!CONFIG->enforce)
-		return 0;
-	if (kill)
+	if ((rule && rule->action != VMON_ALLOW) || (hook->shape != VMON_SHAPE_BPRM && CONFIG->log_kinds & BIT(kind))) {
+		u64 seq = ring_put(&event, verdict, flags);
+
+		verdict->record = (u32)seq;
+		if (verdict->ask && !verdict->record) {
+			/* Nobody will hear of it. */
+			ask_drop(verdict->ask);
+			verdict->ask = 0;
+			if (rule->open)
+				verdict->error = 0;
+		}
+	}
+	if (!carried_out)
+		verdict->error = verdict->kill = 0;
+	else if (!verdict->ask) {
+		if (rule->action == VMON_ASK)
+			count(&STATE->unanswered[kind]);
+		if (verdict->error)
+			count(&STATE->denied[kind]);
+	}
+	if (verdict->kill)
 		vmon_k_send_sig(SIGKILL, event.task, 1);
-	return verdict;
+}
+
+/* Whether anybody has a use for this kind of event: most calls end here. */
+static u32 wanted(u32 kind)
+{
+	if (!CONFIG->enabled)
+		return 0;
+	if (CONFIG->log_kinds & BIT(kind) || rules_want(kind))
+		return 1;
+	return CONFIG->tags && (kind == VMON_PROCESS_FORK || kind == VMON_PROCESS_EXIT);
 }
 
 s64 vmon_hook(u32 number, const struct regs *regs)
 {
 	const volatile struct vmon_hook *hook = &CONFIG->hooks[number & (VMON_HOOKS - 1)];
+	u32 kind = hook->kind;
+	struct verdict verdict;
 	volatile u32 *in_flight;
 	u64 flags;
-	s64 verdict = 0;
 
 	if (hook->shape == VMON_SHAPE_TICK) {
 		STATE->ticks++;
@@ -226,12 +89,15 @@ s64 vmon_hook(u32 number, const struct regs *regs)
 			mailbox_answer();
 		return 0;
 	}
+	if (!wanted(kind))
+		return 0;
+	verdict.rule = 0;
+	verdict.error = verdict.kill = verdict.ask = 0;
 	flags = stop_interrupts();
 	in_flight = &STATE->in_flight[(LOAD(u32, current_task(), AT.task_cpu) & (VMON_STRIPES - 1)) * 16];
 	__asm__ volatile("lock incl %0" : "+m"(*in_flight));
-	if (CONFIG->enabled)
-		verdict = judge(hook, regs);
+	judge(hook, regs, flags & 0x200 && CONFIG->ask_kinds & BIT(kind) && !in_atomic(), &verdict);
 	__asm__ volatile("lock decl %0" : "+m"(*in_flight));
 	restore_interrupts(flags);
-	return verdict;
+	return verdict.ask ? ask_wait(kind, &verdict) : verdict.error;
 }

@@ -16,6 +16,19 @@ static s64 signal_process(volatile struct vmon_mailbox *box)
 	return box->signal ? vmon_k_kill_pid(pid, box->signal, 1) : 0;
 }
 
+/* How many found no place. */
+static s64 tag_processes(volatile struct vmon_mailbox *box)
+{
+	u32 i, n = box->order < VMON_TAG_BATCH ? box->order : VMON_TAG_BATCH, missed = 0;
+
+	for (i = 0; i < n; i++) {
+		volatile struct vmon_tag *tag = &LEDGER->batch[i];
+
+		missed += !tags_add(tag->pid, tag->start_ns, tag->tags);
+	}
+	return missed;
+}
+
 void mailbox_answer(void)
 {
 	volatile struct vmon_mailbox *box = &STATE->mailbox;
@@ -34,6 +47,13 @@ void mailbox_answer(void)
 		case VMON_OP_GET_PAGES:
 			box->value = vmon_k_get_pages(CONFIG->gfp, box->order);
 			box->result = box->value ? 0 : NO_MEMORY;
+			break;
+		case VMON_OP_TAG:
+			box->result = tag_processes(box);
+			break;
+		case VMON_OP_FORGET:
+			tags_forget(box->tags);
+			box->result = 0;
 			break;
 		default:
 			box->result = NO_SUCH_OP;

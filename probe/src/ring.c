@@ -80,7 +80,7 @@ static u32 put_user(u8 *to, u64 from, u32 len, u16 *flags)
 	return at;
 }
 
-void ring_put(const struct event *event, const volatile struct vmon_rule *rule, s32 verdict, u32 flags)
+u64 ring_put(struct event *event, const struct verdict *verdict, u32 flags)
 {
 	u32 text = 0, i, room, slots, user = event->user_len < MAX_ARGUMENTS ? event->user_len : MAX_ARGUMENTS;
 	struct vmon_record *record;
@@ -88,7 +88,7 @@ void ring_put(const struct event *event, const volatile struct vmon_rule *rule, 
 	u8 *to;
 
 	for (i = 0; i < event->paths; i++)
-		text += event->path[i].len + 1;
+		text += event_path(event, i)->len + 1;
 	if (text > MAX_TEXT)
 		text = MAX_TEXT;
 	text += user + event->string_len;
@@ -96,7 +96,7 @@ void ring_put(const struct event *event, const volatile struct vmon_rule *rule, 
 	at = CONFIG->ring_slots ? reserve(slots) : ~0ul;
 	if (at == ~0ul) {
 		count(&STATE->lost[event->kind]);
-		return;
+		return 0;
 	}
 	record = (struct vmon_record *)(WINDOW + VMON_RING_AT + (at & (CONFIG->ring_slots - 1)) * VMON_SLOT);
 	to = (u8 *)record + HEAD_BYTES;
@@ -104,14 +104,15 @@ void ring_put(const struct event *event, const volatile struct vmon_rule *rule, 
 	record->kind = event->kind;
 	record->slots = slots;
 	record->flags = flags | (event->user_len > user ? VMON_CUT : 0);
-	record->rule = rule ? rule->id : 0;
+	record->rule = verdict->rule ? verdict->rule->id : 0;
+	record->ask = verdict->ask;
 	record->time_ns = vmon_k_clock();
-	record->verdict = verdict;
+	record->verdict = verdict->ask ? 0 : verdict->error;
 	who(record, event->task);
 	for (i = 0; i < 3; i++)
 		record->number[i] = event->number[i];
-	for (i = 0; i < 16; i++)
-		record->address[i] = event->address[i];
+	for (i = 0; i < 16; i += 8)
+		*(u64 *)(record->address + i) = *(const u64 *)(event->address + i);
 	record->family = event->family;
 	record->port = event->port;
 	for (i = 0; i < VMON_MAX_PATHS; i++) {
@@ -131,4 +132,5 @@ void ring_put(const struct event *event, const volatile struct vmon_rule *rule, 
 	if (event->string_len)
 		record->text_len[0] = event->string_len;
 	__atomic_store_n(&record->seq, at + 1, __ATOMIC_RELEASE);
+	return at + 1;
 }

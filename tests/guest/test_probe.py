@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ import pytest
 
 import vmon
 from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
-from vmon.core.events import Event
+from vmon.core.events import Answer, Event
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
 from vmon.probe.sites import survey
@@ -212,6 +213,81 @@ def test_observing_refuses_nothing_and_tells_what_it_would(
     assert [e.verdict for e in stream.take() if e.path == "/etc/group"] == ["would deny"]
     assert [record.rule for record in probed.rules()] == [rule]
     stream.stop()
+
+
+@pytest.mark.smoke
+def test_somebody_is_asked_before_it_happens(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    asked: list[Event] = []
+
+    def decide(event: Event) -> Answer:
+        asked.append(event)
+        if event.path == "/tmp/late":
+            time.sleep(0.5)
+        answers: dict[str | None, Answer] = {"/tmp/bad": "deny", "/tmp/worse": "kill"}
+        return answers.get(event.path, "allow")
+
+    guest.run("for f in good bad worse late unheard; do echo $f >/tmp/$f; done")
+    stream = probed.event_stream("file.open", decide=decide)
+    ask = {"action": "ask", "errno": 13, "timeout_ms": 5000}
+    probed.add_rules(
+        [Rule(events=("file.open",), path=f"/tmp/{name}", **ask) for name in ("good", "bad", "worse", "late")]
+    )  # type: ignore[arg-type]
+    told: list[Event] = []
+    done = threading.Event()
+
+    def answer() -> None:
+        while not done.is_set():
+            told.extend(stream.follow(timeout_s=0.1))
+
+    stream.start()
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        said = guest.run("cat /tmp/good; cat /tmp/bad; cat /tmp/late; cat /tmp/worse; echo $?")
+    finally:
+        done.set()
+        thread.join()
+    assert said.text == "good\nlate\n137\n"
+    assert said.err.decode().count("Permission denied") == 1
+    assert [event.path for event in asked] == ["/tmp/good", "/tmp/bad", "/tmp/late", "/tmp/worse"]
+    verdicts = [event.verdict for event in told if event.ask]
+    assert verdicts == ["allowed", "denied", "allowed", "killed"]
+    count = {count.event: count for count in stream.counts()}["file.open"]
+    assert (count.asked, count.unanswered) == (4, 0)
+    stream.stop()
+    # Nobody answers any more: the fallback decides, and nobody waits.
+    probed.add_rules([Rule(events=("file.open",), path="/tmp/unheard", fallback="allow", **ask)])  # type: ignore[arg-type]
+    said = guest.run("cat /tmp/unheard; cat /tmp/good")
+    assert (said.text, said.err.decode().count("Permission denied")) == ("unheard\n", 1)
+
+
+def test_a_tree_a_cgroup_and_a_pattern(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    started = (
+        "sh -c 'sleep 1; cat /etc/group; sh -c \"cat /etc/group; cat /etc/passwd\"' >/tmp/out 2>&1 & echo $!"
+    )
+    pid = int(guest.run(started).text)
+    key = probed.process(pid).key
+    probed.add_rules(
+        [
+            Rule(events=("file.open",), path="/etc/group", tree=key),
+            Rule(events=("file.open",), path_glob="/tmp/*.key", unless_name="head"),
+        ]
+    )
+    said = guest.run(
+        "mkdir -p /tmp/d; echo k >/tmp/a.kex; echo k >/tmp/d/a.key; echo k >/tmp/b.key; mv /tmp/a.kex /tmp/a.key;"
+        "cat /tmp/a.key; head -1 /tmp/a.key; cat /tmp/d/a.key; cat /etc/group | head -1; wait"
+    )
+    assert said.text == "k\nk\nroot:x:0:\n"
+    assert said.err.decode().count("Operation not permitted") == 2
+    out = guest.run(
+        "while ! grep -q root:x:0:0 /tmp/out; do sleep 0.1; done; cat /tmp/out", timeout_s=20
+    ).text
+    assert out.count("Operation not permitted") == 2
+    assert "root:x:0:0" in out
+    assert [record.hits for record in probed.rules()] == [2, 2]
+    probed.drop_rules()
+    assert guest.run("cat /etc/group >/dev/null").status == 0
+    assert probed.rules() == []
 
 
 @pytest.mark.smoke

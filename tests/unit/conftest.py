@@ -1,12 +1,15 @@
-"""Unit tests write to no folder that vmon uses: their run folder is their own."""
+"""Unit tests write to no folder that vmon uses: their run folder is their own. The probe's C code is built once."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
+
+from tests.unit.probe.native import NativeGuest, build
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,3 +24,13 @@ def own_run_folder() -> Iterator[None]:
         del os.environ["VMON_RUN_DIR"]
     else:
         os.environ["VMON_RUN_DIR"] = old
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return build(tmp_path_factory.mktemp("probe"))
+
+
+@pytest.fixture
+def native(library: ctypes.CDLL) -> NativeGuest:
+    return NativeGuest(library)

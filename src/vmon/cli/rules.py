@@ -9,7 +9,7 @@ import click
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, output_option, write_records
 from vmon.core.errors import UsageError
-from vmon.core.rules import Rule, RuleRecord
+from vmon.core.rules import Rule, RuleRecord, conditions
 
 HEADER = ("RULE", "HITS", "ACTION", "ON", "WHERE")
 
@@ -44,8 +44,8 @@ def deny(
             hint="narrow it (PATH, --exe, --uid...), try it with --observe, or --force it",
         )
     with attached(target) as vm:
-        found = vm.add_rules([rule], enforce=not observe)
-    click.echo(f"rule {len(found)} is in force" + (", observing" if observe else ""))
+        (added,) = vm.add_rules([rule], enforce=not observe)
+    click.echo(f"rule {added.number} is in force" + (", observing" if observe else ""))
 
 
 def make_rule(
@@ -74,11 +74,7 @@ def make_rule(
 
 def fits_everything(rule: Rule) -> bool:
     """Whether nothing narrows it."""
-    return all(
-        getattr(rule, field) is None
-        for field in rule.__struct_fields__
-        if field not in ("events", "action", "errno")
-    )
+    return not conditions(rule)
 
 
 @click.command()
@@ -93,15 +89,14 @@ def rules(target: str, output: str) -> None:
 def row(record: RuleRecord) -> tuple[object, ...]:
     """One line of the table."""
     rule = record.rule
-    left_out = ("events", "action", "errno")
-    where = [
-        f"{field}={value}"
-        for field in rule.__struct_fields__
-        if field not in left_out and (value := getattr(rule, field)) is not None
-    ]
-    action = rule.action
+    where = [f"{field}={value}" for field, value in conditions(rule).items()]
+    action: str = rule.action
     if action in ("deny", "kill"):
-        action = f"{action} {errno.errorcode.get(rule.errno, rule.errno)}"  # type: ignore[assignment]
+        action = f"{action} {errno.errorcode.get(rule.errno, rule.errno)}"
+    elif action == "ask":
+        action = f"ask, else {rule.fallback}"
+    if rule.observe:
+        action = f"would {action}"
     return record.number, record.hits, action, " ".join(rule.events), " ".join(where) or "anything"
 
 

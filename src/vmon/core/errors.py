@@ -59,7 +59,7 @@ class TargetNotFound(TargetError):
 
 
 class TargetBusy(TargetError):
-    """The monitor socket is taken: QEMU serves one client a socket."""
+    """Somebody else has it: the monitor socket (QEMU serves one client a socket), or the events of the guest."""
 
     exit_code = 4
 

@@ -10,7 +10,9 @@ from typing import Literal
 
 import msgspec
 
-Verdict = Literal["allowed", "denied", "killed", "would deny", "would kill"]
+Verdict = Literal["allowed", "denied", "killed", "asked", "would deny", "would kill", "would ask"]
+Answer = Literal["allow", "deny", "kill"]
+"""What becomes of an event that was asked about."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -37,9 +39,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     exe: str | None = None
     """Program of the process where it is known: it was seen to start, or was there when watching began."""
     verdict: Verdict = "allowed"
+    """asked: its process waits, and this reader is not who answers."""
     errno: int = 0
     rule: int = 0
     """Number of the rule that decided; 0 for none."""
+    ask: int = 0
+    """Place of the call that waits for an answer; 0 for none."""
     cut: bool = False
     """Whether a text did not fit."""
     path: str | None = None
@@ -71,3 +76,6 @@ class EventCounts(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     """Seen, judged, and not recorded: the ring was full."""
     denied: int
+    asked: int
+    unanswered: int
+    """Asked, and decided by the rule's fallback: no answer in time, or nobody to give one."""

@@ -8,7 +8,7 @@ and the kernel is identified again. A hostile guest can at most make itself unid
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -30,7 +30,7 @@ from vmon.monitor.shelf import ProfileShelf
 from vmon.probe import config, hooks, place
 
 if TYPE_CHECKING:
-    from vmon.core.events import Event
+    from vmon.core.events import Answer, Event
     from vmon.core.records import ActRecord, ProbeRecord
     from vmon.core.rules import Rule, RuleRecord
     from vmon.monitor.probing import EventStream
@@ -261,16 +261,19 @@ class VirtualMachine:
 
         return take_out(self._current(), self._ports())
 
-    def event_stream(self, *events: str, ring_bytes: int = 1 << 20) -> EventStream:
+    def event_stream(
+        self, *events: str, decide: Callable[[Event], Answer] | None = None, ring_bytes: int = 1 << 20
+    ) -> EventStream:
         """A stream of events, not yet started; of all kinds where none is named.
 
+        `decide` answers the rules whose action is ask: "allow", "deny" or "kill", while the process waits.
         UsageError for a name that is none, NotSupported for one that can't be seen here.
         """
         from vmon.monitor.probing import EventStream, put_in  # noqa: PLC0415
 
         probe, _ = put_in(self._current(), self._ports(), ring_bytes)
         programs = {process.key: process.exe for process in self.processes() if process.exe}
-        return EventStream(probe, events, {key: exe for key, exe in programs.items() if exe})
+        return EventStream(probe, events, {key: exe for key, exe in programs.items() if exe}, decide)
 
     def events(self, *events: str, timeout_s: float | None = None) -> Iterator[Event]:
         """Events as they happen, until `timeout_s` has passed. The probe stays when the loop ends, idle."""
@@ -298,12 +301,27 @@ class VirtualMachine:
 
     def add_rules(self, rules: Sequence[Rule], *, enforce: bool = True) -> list[RuleRecord]:
         """Put rules behind those in force, and enforce all of them, or observe what they would do. They stay in force
-        when this program ends. UsageError for a rule that makes no sense.
+        when this program ends. The new ones, with their numbers. UsageError for a rule that makes no sense.
         """
-        from vmon.monitor.probing import add_rules, put_in  # noqa: PLC0415
+        from vmon.monitor.probing import add_rules, family_of, put_in  # noqa: PLC0415
+        from vmon.probe.rules import RuleTable  # noqa: PLC0415
 
         probe, _ = put_in(self._current(), self._ports(), 1 << 20)
-        return add_rules(probe, rules, enforce=enforce)
+        return add_rules(RuleTable(probe, family_of(self.snapshot)), probe, rules, enforce=enforce)
+
+    def drop_rules(self, *numbers: int) -> None:
+        """Take rules out of force; all of them where none is named. UsageError for a number that is none."""
+        from vmon.monitor.probing import require_probe  # noqa: PLC0415
+        from vmon.probe.rules import RuleTable  # noqa: PLC0415
+
+        table = RuleTable(require_probe(self._current(), self._ports()))
+        table.drop(numbers or [record.number for record in table.read()])
+
+    def enforce(self, *, on: bool) -> None:
+        """Carry out what the rules in force say, or only tell what they would do; at once."""
+        from vmon.monitor.probing import require_probe  # noqa: PLC0415
+
+        require_probe(self._current(), self._ports()).put("enforce", int(on))
 
     def rules(self) -> list[RuleRecord]:
         """The rules in force, with how often each fitted; NotSupported where no probe is active."""

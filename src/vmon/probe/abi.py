@@ -39,6 +39,8 @@ class Abi:
         self.ops = self.enum("op", "VMON_OP_")
         self.actions = self.enum("action", "VMON_")
         self.matches = self.enum("match", "VMON_MATCH_")
+        self.keys = self.enum("key", "VMON_KEY_")
+        self.answers = self.enum("answer", "VMON_ANSWER_")
         self.record_flags = self.enum("record_flags", "VMON_")
 
     def enum(self, name: str, prefix: str) -> dict[str, int]:

@@ -16,6 +16,10 @@ MAGIC = 0x6562_6F72_706E_6D76
 NO_FIELD = 0xFFFF_FFFF
 GFP = 0x20 | 0x100 | 0x800 | 0x2000
 """__GFP_HIGH, __GFP_ZERO, __GFP_KSWAPD_RECLAIM, __GFP_NOWARN: never waits. Source: include/linux/gfp_types.h."""
+DEAD_AFTER_NS = 1_000_000_000
+"""A host that answers asks and has not been heard of for so long is dead."""
+SPIN_NS = 100_000
+"""A call waits for its answer for so long before it sleeps."""
 
 # A member of struct vmon_offsets, and the field of the kernel that it is for.
 FIELDS = {
@@ -60,8 +64,10 @@ FIELDS = {
     "css_set_cgroup": ("css_set", "dfl_cgrp"),
     "cgroup_kn": ("cgroup", "kn"),
     "kn_id": ("kernfs_node", "id"),
+    # Renamed in 6.15 (741c10b096bc).
+    "kn_parent": ("kernfs_node", "__parent|parent"),
 }
-OPTIONAL = {"task_cgroups", "css_set_cgroup", "cgroup_kn", "kn_id", "sk_v6_rcv_saddr"}
+OPTIONAL = {"task_cgroups", "css_set_cgroup", "cgroup_kn", "kn_id", "kn_parent", "sk_v6_rcv_saddr"}
 
 # A kernel function that the probe calls, and its spellings, newest first.
 KERNEL_FUNCTIONS = {
@@ -73,15 +79,17 @@ KERNEL_FUNCTIONS = {
     # Renamed in 6.10 (b951aaff5035).
     "GET_PAGES": ("get_free_pages_noprof", "__get_free_pages"),
     "COPY_USER": ("copy_from_user_nofault",),
+    # Took a third argument and this name in 5.17 (e4779015fd5d); the probe hands over three to either.
+    "SLEEP": ("usleep_range_state", "usleep_range"),
 }
 
 WANTS = Wants(
     symbols=(
-        *("current_task", "pcpu_hot", "init_pid_ns"),
+        *("current_task", "__preempt_count", "pcpu_hot", "init_pid_ns"),
         *(spelling for spellings in KERNEL_FUNCTIONS.values() for spelling in spellings),
     ),
     structs={
-        "pcpu_hot": "current_task",
+        "pcpu_hot": "current_task preempt_count",
         **{
             kind: " ".join(dict.fromkeys(field for owner, field in FIELDS.values() if owner == kind))
             for kind, _ in FIELDS.values()
@@ -100,15 +108,15 @@ def missing_fields(profile: KernelProfile) -> list[str]:
     ]
 
 
-def current_task(kernel: Kernel) -> int:
-    """What the base of GS is added to, to reach the pointer to the running task.
+def per_cpu(kernel: Kernel, hot: str, own: str) -> int:
+    """What the base of GS is added to, to reach a variable of each CPU.
 
     A member of pcpu_hot from 6.2 to 6.14 (e57ef2ed97c1), a variable of its own before and after.
     """
     profile = kernel.profile
     if "pcpu_hot" in profile.absolute or "pcpu_hot" in profile.symbols:
-        return kernel.percpu("pcpu_hot") + profile["pcpu_hot"].offset("current_task")
-    return kernel.percpu("current_task")
+        return kernel.percpu("pcpu_hot") + profile["pcpu_hot"].offset(hot)
+    return kernel.percpu(own)
 
 
 def offsets(profile: KernelProfile) -> dict[str, int]:

@@ -243,6 +243,14 @@ FUNCTIONS: tuple[Function, ...] = tuple(
     choice for event in (*EVENTS, *TICKS) for part in event.parts for choice in part.choices
 )
 
+ASKABLE: tuple[str, ...] = tuple(
+    event.name
+    for event in EVENTS
+    if any(choice.deny for part in event.parts for choice in part.choices)
+    and all(choice.context in ("may sleep", "locked") for part in event.parts for choice in part.choices)
+)
+"""Events whose callers may sleep: the host can be asked before they happen."""
+
 WANTS = Wants(
     symbols=(
         "_stext",

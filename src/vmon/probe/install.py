@@ -132,7 +132,7 @@ class Probe:
         """Nobody writes to the ring any more."""
         at, size = self._place("state", "in_flight")
         deadline = time.monotonic() + QUIET_S
-        while any(self.window.read(at, size)):
+        while any(self.window.read(at, size)) or self.get("state", "waiting"):
             if time.monotonic() > deadline:
                 raise BadStructure("somebody does not leave the probe", field="vmon_state.in_flight")
             time.sleep(POLL_S)

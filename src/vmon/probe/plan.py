@@ -15,16 +15,18 @@ from vmon.core.ports import Patch
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi
 from vmon.probe.config import (
+    DEAD_AFTER_NS,
     GFP,
     KERNEL_FUNCTIONS,
     MAGIC,
-    current_task,
+    SPIN_NS,
     encode,
     encode_hook,
     missing_fields,
     offsets,
+    per_cpu,
 )
-from vmon.probe.hooks import Function
+from vmon.probe.hooks import ASKABLE, Function
 from vmon.probe.place import SLOT_GVA
 from vmon.probe.sites import EventReach, Reach, Survey
 
@@ -122,7 +124,11 @@ def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:
             "version": abi.sizes["VERSION"],
             "size": abi.size("config"),
             "build": abi.build,
-            "current_task": current_task(kernel),
+            "current_task": per_cpu(kernel, "current_task", "current_task"),
+            "preempt_count": per_cpu(kernel, "preempt_count", "__preempt_count"),
+            "ask_kinds": sum(1 << abi.events[name] for name in ASKABLE),
+            "beat_ns": DEAD_AFTER_NS,
+            "spin_ns": SPIN_NS,
             "init_pid_ns": kernel.symbol("init_pid_ns"),
             "pid_type_tgid": kernel.profile.enums["pid_type"]["PIDTYPE_TGID"],
             "gfp": GFP,

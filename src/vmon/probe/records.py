@@ -67,17 +67,22 @@ class Decoder:
             verdict=self._verdict(record),
             errno=-record["verdict"],
             rule=record["rule"],
+            ask=record["ask"],
             cut=bool(record["flags"] & self._flags["CUT"]),
             **more,
         )
 
     def _verdict(self, record: Row) -> Verdict:
+        names = self._flags
         flags = record["flags"]
-        if flags & self._flags["KILLED"]:
-            return "killed"
+        would = flags & names["WOULD"]
+        if flags & names["KILLED"]:
+            return "would kill" if would else "killed"
+        if flags & names["ASKED"] and (would or record["ask"]):
+            return "would ask" if would else "asked"
         if not record["verdict"]:
             return "allowed"
-        return "would deny" if flags & self._flags["WOULD"] else "denied"
+        return "would deny" if would else "denied"
 
 
 def _path(record: Row, texts: list[bytes]) -> Fields:

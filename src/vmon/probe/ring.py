@@ -43,6 +43,7 @@ class Ring:
             abi.sizes["STATE_AT"] + abi.offset("state", name) for name in ("head", "tail")
         )
         self._tail = self._u64(self._tail_at)
+        self._nothing = Batch(b"", np.zeros(0, np.int64), np.zeros(0, self._dtype))
 
     def _u64(self, at: int) -> int:
         return int.from_bytes(self._window.read(at, 8), "little")
@@ -50,6 +51,8 @@ class Ring:
     def take(self) -> Batch:
         """Everything that is whole by now; none twice."""
         head = self._u64(self._head_at)
+        if head == self._tail:
+            return self._nothing
         # A head that lies is no more than a full ring.
         count = min(max(head - self._tail, 0), self.slots)
         data = self._slots_from(self._tail, count)

@@ -23,6 +23,8 @@ class Window:
         self._write = write
         self.table_gpa = table_gpa
         """Where the page of page-table entries lies."""
+        self._table = b""
+        self._pages: list[Gpa | None] = []
 
     def entry(self, offset: int) -> int:
         """The page-table entry of an offset."""
@@ -36,15 +38,22 @@ class Window:
 
     def pages(self, offset: int, size_bytes: int) -> list[Gpa]:
         """Pages behind a part of the window; BadStructure where one is not there."""
+        # The whole table at each call, for the guest can change it; decoded where it differs from the last time.
+        table = self._phys.read(self.table_gpa, PAGE_SIZE_BYTES)
+        if table != self._table:
+            self._table = table
+            self._pages = [
+                Gpa(entry & FRAME_MASK) if entry & PRESENT else None
+                for entry in np.frombuffer(table, dtype="<u8").tolist()
+            ]
         first = offset // PAGE_SIZE_BYTES
-        count = -(-(offset % PAGE_SIZE_BYTES + size_bytes) // PAGE_SIZE_BYTES)
-        data = self._phys.read(Gpa(self.table_gpa + 8 * first), 8 * count)
-        entries = np.frombuffer(data, dtype="<u8")
-        if not (entries & np.uint64(PRESENT)).all():
+        found = self._pages[first : first - (-(offset % PAGE_SIZE_BYTES + size_bytes) // PAGE_SIZE_BYTES)]
+        pages = [page for page in found if page is not None]
+        if len(pages) < len(found) or not found:
             raise BadStructure(
                 "a page of the probe is not there", field="vmon_window", address=SLOT_GVA + offset
             )
-        return [Gpa(gpa) for gpa in (entries & np.uint64(FRAME_MASK)).tolist()]
+        return pages
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Bytes of the window."""

@@ -46,8 +46,8 @@ def test_a_line_says_who_and_what(what: Event, end: str) -> None:
 
 
 def test_what_was_lost_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_lost(EventCounts(event="file.open", seen=2000, lost=1000, denied=0))
-    tell_lost(EventCounts(event="file.link", seen=2000, lost=0, denied=0))
+    tell_lost(EventCounts(event="file.open", seen=2000, lost=1000, denied=0, asked=0, unanswered=0))
+    tell_lost(EventCounts(event="file.link", seen=2000, lost=0, denied=0, asked=0, unanswered=0))
     assert capsys.readouterr().err == "lost: 1,000 of 2,000 file.open: the ring was full\n"
 
 

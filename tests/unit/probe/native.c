@@ -6,8 +6,12 @@ u64 native_task;
 u64 native_clock;
 u64 native_signal[2];
 u64 native_killed[2];
+u64 native_atomic[2];
+u64 native_slept[2]; /* times, and microseconds in all */
+void (*native_waiting)(void); /* called at each look for an answer */
 
 u64 current_task(void) { return native_task; }
+u32 in_atomic(void) { return !!native_atomic[0]; }
 u64 vmon_k_clock(void) { return ++native_clock; }
 u64 vmon_k_find_pid(u32 pid, u64 namespace) { (void)namespace; return pid == 404 ? 0 : native_task; }
 u64 vmon_k_pid_task(u64 pid, u32 type) { (void)type; return pid; }
@@ -36,4 +40,21 @@ s64 vmon_k_copy_user(void *to, u64 from, u64 len)
 	for (i = 0; i < len; i++)
 		((u8 *)to)[i] = ((u8 *)from)[i];
 	return 0;
+}
+
+void pause_cpu(void)
+{
+	if (native_waiting)
+		native_waiting();
+}
+
+void vmon_k_sleep(u64 least_us, u64 most_us, u32 state)
+{
+	(void)most_us;
+	(void)state;
+	native_slept[0]++;
+	native_slept[1] += least_us;
+	native_clock += least_us * 1000;
+	if (native_waiting)
+		native_waiting();
 }

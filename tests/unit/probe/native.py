@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from vmon.core.address import Gpa
+from vmon.core.rules import Rule
 from vmon.probe.abi import Abi, load_abi
 from vmon.probe.config import FIELDS, MAGIC, encode, encode_hook
+from vmon.probe.rules import RuleTable
 from vmon.probe.window import Window
 from vmon.transport.fake import FakeRam
 
@@ -26,7 +30,7 @@ FLAGS = ("-O1", "-g", "-Wall", "-Werror", "-fPIC", "-shared", "-DVMON_NATIVE", "
 def build(folder: Path) -> ctypes.CDLL:
     """The library of all C files."""
     library = folder / "probe.so"
-    sources = [PROBE / "src" / f"{name}.c" for name in ("hook", "path", "ring", "rules", "mailbox")]
+    sources = [path for path in (PROBE / "src").glob("*.c") if path.stem != "abi"]
     include = (f"-I{PROBE / 'include'}", f"-I{PROBE / 'src'}")
     native = Path(__file__).with_name("native.c")
     subprocess.run(["cc", *FLAGS, *include, "-o", library, *sources, native], check=True)
@@ -62,6 +66,8 @@ class NativeGuest:
         self._library = library
         self._memory = ctypes.create_string_buffer(WINDOW_BYTES)
         ctypes.c_void_p.in_dll(library, "vmon_window").value = ctypes.addressof(self._memory)
+        for name in ("native_signal", "native_killed", "native_atomic", "native_slept"):
+            ctypes.memset(ctypes.addressof(ctypes.c_uint64.in_dll(library, name)), 0, 16)
         self._arena = ctypes.create_string_buffer(ARENA_BYTES)
         self._used = 0
         self.ram = SharedRam(self._memory)
@@ -73,6 +79,9 @@ class NativeGuest:
             "ring_slots": ring_slots,
             "enabled": 1,
             "enforce": 1,
+            "spin_ns": 1000,
+            "beat_ns": 1_000_000_000,
+            "ask_kinds": (1 << 64) - 1,
             "log_kinds": (1 << 64) - 1,
         }
         config = encode(self.abi, "config", values | {f"at.{k}": v for k, v in self.offsets.items()})
@@ -92,12 +101,40 @@ class NativeGuest:
         self.exe = self.file(b"bin", b"tool")
         self.mm = self.new(mm_exe_file=self.exe)
         self.task = self.process(42, 7, b"tool")
-        ctypes.c_uint64.in_dll(library, "native_task").value = self.task
+        self.run_as(self.task)
+        self._kept = self._used
+
+    def run_as(self, task: int) -> None:
+        """The process whose calls are hooked from now on."""
+        ctypes.c_uint64.in_dll(self._library, "native_task").value = task
+
+    @contextmanager
+    def while_waiting(self, does: Callable[[], None]) -> Iterator[None]:
+        """Call this each time that a hooked call looks for its answer."""
+        function = ctypes.CFUNCTYPE(None)(does)
+        place = ctypes.c_void_p.in_dll(self._library, "native_waiting")
+        place.value = ctypes.cast(function, ctypes.c_void_p).value
+        try:
+            yield
+        finally:
+            place.value = None
+
+    def set_word(self, name: str, value: int) -> None:
+        """A number that the kernel's functions go by."""
+        (ctypes.c_uint64 * 2).in_dll(self._library, name)[0] = value
+
+    def forget_files(self) -> None:
+        """Use the memory of everything that came after the first process again."""
+        self._used = self._kept
 
     def kind_of(self, shape: str) -> int:
-        return self.abi.kinds[
-            "FILE_OPEN" if shape == "FILE" else "NET_CONNECT" if shape == "SOCKADDR" else "PROCESS_EXEC"
-        ]
+        kinds = {
+            "FILE": "FILE_OPEN",
+            "SOCKADDR": "NET_CONNECT",
+            "TASK": "PROCESS_FORK",
+            "EXIT": "PROCESS_EXIT",
+        }
+        return self.abi.kinds[kinds.get(shape, "PROCESS_EXEC")]
 
     def new(self, **fields: int) -> int:
         """An object that is large enough for all fields."""
@@ -129,6 +166,9 @@ class NativeGuest:
     def process(self, pid: int, start: int, comm: bytes, uid: int = 1000) -> int:
         cred = self.new(cred_uid=uid, cred_euid=uid, cred_gid=uid)
         task = self.new(task_pid=pid, task_tgid=pid, task_start=start, task_cred=cred, task_mm=self.mm)
+        root = self.new(kn_id=1)
+        group = self.new(cgroup_kn=self.new(kn_id=500, kn_parent=root))
+        self.put(task, task_cgroups=self.new(css_set_cgroup=group))
         self.put(task, task_leader=task, task_parent=task)
         ctypes.memmove(task + self.offsets["task_comm"], comm.ljust(16, b"\0"), 16)
         return task
@@ -151,3 +191,9 @@ class NativeGuest:
 
         ports = SimpleNamespace(write=self.ram, code=None, vm=SimpleNamespace(wake=lambda: self.hook("TICK")))
         return Probe(SimpleNamespace(memory=None), ports, self.abi, self.window)  # type: ignore[arg-type]
+
+
+def put(table: RuleTable, *rules: Rule) -> None:
+    """These rules and no others."""
+    table.replace([])
+    table.add(rules)

@@ -12,11 +12,11 @@ from vmon.probe.config import (
     FIELDS,
     NO_FIELD,
     OPTIONAL,
-    current_task,
     encode,
     encode_hook,
     missing_fields,
     offsets,
+    per_cpu,
 )
 
 
@@ -48,14 +48,14 @@ def test_the_running_task_is_found_by_either_spelling() -> None:
     guest = Guest("new")
     memory = guest.kernel().memory
     own = Kernel(memory, profile(absolute={"current_task": 0x1FB80}))
-    assert current_task(own) == 0x1FB80
+    assert per_cpu(own, "current_task", "current_task") == 0x1FB80
     hot = profile(absolute={"pcpu_hot": 0x35000})
     hot.structs["pcpu_hot"] = StructLayout("pcpu_hot", 64, {"current_task": FieldLayout(8, 8)})
-    assert current_task(Kernel(memory, hot)) == 0x35008
+    assert per_cpu(Kernel(memory, hot), "current_task", "current_task") == 0x35008
     image = profile(absolute={}, symbols={"current_task": 0x2B018})
-    assert current_task(Kernel(memory, image)) == memory.bases.text_gva + 0x2B018
+    assert per_cpu(Kernel(memory, image), "current_task", "current_task") == memory.bases.text_gva + 0x2B018
     with pytest.raises(BadStructure):
-        current_task(Kernel(memory, profile(absolute={}, symbols={})))
+        per_cpu(Kernel(memory, profile(absolute={}, symbols={})), "current_task", "current_task")
 
 
 def test_numbers_go_where_the_abi_says() -> None:
