@@ -13,10 +13,13 @@
 #define VMON_ABI_H
 
 #define VMON_HOOKS 64	   /* entries in the code that call sites are redirected to */
-#define VMON_HOOK_SIZE 32  /* bytes of each */
-#define VMON_HOOK_JUMP 21  /* where in it the jump to the called function is */
+#define VMON_HOOK_SIZE 48  /* bytes of each */
+#define VMON_HOOK_JUMP 31  /* where in it the jump to the called function is */
 #define VMON_KFUNCS 24	   /* functions of the kernel that the code calls */
 #define VMON_KFUNC_SIZE 8
+#define VMON_GATES 56	   /* where in struct vmon_config the gates are */
+#define VMON_WINDOW 0xffffffff80000000
+#define VMON_CONFIG_AT 0x10000
 
 #ifndef __ASSEMBLER__
 
@@ -30,8 +33,6 @@ typedef long s64;
 #define VMON_MAGIC 0x65626f72706e6d76ul /* "vmnprobe" */
 #define VMON_ABI_VERSION 2
 
-#define VMON_WINDOW 0xffffffff80000000ul
-#define VMON_CONFIG_AT 0x10000
 #define VMON_STATE_AT 0x12000
 #define VMON_RULES_AT 0x20000
 #define VMON_TABLE_SIZE 0x40000
@@ -171,14 +172,15 @@ struct vmon_config {
 	u64 init_pid_ns;
 	u32 pid_type_tgid;
 	u32 gfp;
+	u8 gates[VMON_HOOKS]; /* of each entry, 0: what comes passes unseen */
 	u32 ring_slots; /* 0 while there is no ring; a power of two */
-	u32 enabled;	/* 0: every event passes unseen, the mailbox is still answered */
+	u32 enabled;	/* 0: no gate but those of ticks is open, nobody waits for an answer */
 	u64 log_kinds;	/* bit a kind: recorded also where no rule speaks of it */
 	u64 ask_kinds;	/* bit a kind: its callers may sleep, so the host can be asked */
 	u64 beat;	/* the host counts up while it answers; 0: nobody does */
 	u64 beat_ns;	/* who has not counted for so long is dead */
 	u64 spin_ns;	/* an answer is waited for so long without sleeping */
-	u32 table;	/* which of the two rule tables is in force */
+	u32 table_at;	/* where in the window the rules in force are, 0: there are none */
 	u32 enforce;	/* 0: a rule that would deny is recorded and does not */
 	u32 tags;	/* 1: children inherit the tags of their parents */
 	u32 reader;	/* pid of the vmon that takes from the ring, on its host; 0: nobody does */

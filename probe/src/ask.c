@@ -1,5 +1,5 @@
 /* The host is asked: the call waits for its answer, bounded in time, and gets what the rule says when none comes. First
- * without sleeping, for a host that looks all the time; then asleep, so that the CPU is free. Interrupts are on here.
+ * without sleeping, for a host that looks all the time; then asleep, so that the CPU is free. Preemption is on here.
  */
 #include "probe.h"
 

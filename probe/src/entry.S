@@ -8,7 +8,10 @@
 vmon_hooks:
 	.set number, 0
 	.rept VMON_HOOKS
-	.balign VMON_HOOK_SIZE, 0xcc
+	.org vmon_hooks + number * VMON_HOOK_SIZE, 0xcc
+	/* Most calls end here: nobody wants to know of them. */
+	cmpb $0, VMON_WINDOW + VMON_CONFIG_AT + VMON_GATES + number
+	je 0f
 	push $number
 	call enter
 	lea 8(%rsp), %rsp
@@ -16,12 +19,12 @@ vmon_hooks:
 	.byte 0x0f, 0x85 /* jne rel32: never the short form, so that all entries are alike */
 	.long refuse - . - 4
 	/* jmp rel32 to the original function; until the host has written it, back to the caller with 0. */
-	xor %eax, %eax
+0:	xor %eax, %eax
 	ret
 	.byte 0xcc, 0xcc
 	.set number, number + 1
 	.endr
-	.balign VMON_HOOK_SIZE, 0xcc
+	.org vmon_hooks + VMON_HOOKS * VMON_HOOK_SIZE, 0xcc
 
 	.section .text.kfuncs, "ax"
 	.balign VMON_KFUNC_SIZE, 0xcc

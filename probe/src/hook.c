@@ -1,17 +1,20 @@
-/* Where every hooked call arrives: the arguments become an event, the rules judge it, the ring tells of it. Interrupts
- * are off meanwhile, a few microseconds: nobody is ever preempted in here, and what is pointed to stays. Only who waits
- * for an answer of the host waits with them on, and looks at nothing of the kernel any more.
+/* Where every hooked call arrives: the arguments become an event, the rules judge it, the ring tells of it.
+ * Preemption is off meanwhile, for less than a few microseconds: what is pointed to stays. Only who waits for an answer
+ * of the host waits with it on, and looks at nothing of the kernel any more.
  */
 #include "probe.h"
 
 #define SIGKILL 9
 
-static void judge(const volatile struct vmon_hook *hook, const struct regs *regs, u32 may_wait, struct verdict *verdict)
+_Static_assert(__builtin_offsetof(struct vmon_config, gates) == VMON_GATES, "entry.S looks there");
+
+static void judge(const volatile struct vmon_hook *hook, const struct regs *regs, struct verdict *verdict)
 {
 	const volatile struct vmon_rule *rule;
 	struct event event;
 	u32 i, flags = 0, kind = hook->kind, carried_out;
 
+	verdict->kill = 0;
 	event.kind = kind;
 	event.paths = event.walked = event.user_len = event.string_len = event.family = event.port = 0;
 	event.task = current_task();
@@ -24,7 +27,7 @@ static void judge(const volatile struct vmon_hook *hook, const struct regs *regs
 	if (CONFIG->tags)
 		tags_follow(&event);
 	count(&STATE->seen[kind]);
-	verdict->rule = rule = rules_find(&event);
+	verdict->rule = rule = CONFIG->table_at ? rules_find(&event) : 0;
 	carried_out = rule && CONFIG->enforce && !rule->observe;
 	if (rule && rule->action >= VMON_DENY) {
 		verdict->error = rule->error;
@@ -34,7 +37,7 @@ static void judge(const volatile struct vmon_hook *hook, const struct regs *regs
 		if (carried_out && rule->action == VMON_ASK) {
 			verdict->timeout_ms = rule->timeout_ms;
 			verdict->open = rule->open;
-			verdict->ask = may_wait ? ask_begin() : 0;
+			verdict->ask = CONFIG->ask_kinds & BIT(kind) && may_sleep() ? ask_begin() : 0;
 			if (!verdict->ask && rule->open)
 				verdict->error = 0;
 			count(&STATE->asked[kind]);
@@ -65,23 +68,12 @@ static void judge(const volatile struct vmon_hook *hook, const struct regs *regs
 		vmon_k_send_sig(SIGKILL, event.task, 1);
 }
 
-/* Whether anybody has a use for this kind of event: most calls end here. */
-static u32 wanted(u32 kind)
-{
-	if (!CONFIG->enabled)
-		return 0;
-	if (CONFIG->log_kinds & BIT(kind) || rules_want(kind))
-		return 1;
-	return CONFIG->tags && (kind == VMON_PROCESS_FORK || kind == VMON_PROCESS_EXIT);
-}
-
 s64 vmon_hook(u32 number, const struct regs *regs)
 {
 	const volatile struct vmon_hook *hook = &CONFIG->hooks[number & (VMON_HOOKS - 1)];
 	u32 kind = hook->kind;
 	struct verdict verdict;
 	volatile u32 *in_flight;
-	u64 flags;
 
 	if (hook->shape == VMON_SHAPE_TICK) {
 		STATE->ticks++;
@@ -89,15 +81,16 @@ s64 vmon_hook(u32 number, const struct regs *regs)
 			mailbox_answer();
 		return 0;
 	}
-	if (!wanted(kind))
-		return 0;
-	verdict.rule = 0;
-	verdict.error = verdict.kill = verdict.ask = 0;
-	flags = stop_interrupts();
+	verdict.error = verdict.ask = 0;
+	preempt_off();
 	in_flight = &STATE->in_flight[(LOAD(u32, current_task(), AT.task_cpu) & (VMON_STRIPES - 1)) * 16];
 	__asm__ volatile("lock incl %0" : "+m"(*in_flight));
-	judge(hook, regs, flags & 0x200 && CONFIG->ask_kinds & BIT(kind) && !in_atomic(), &verdict);
+	if (hook->shape == VMON_SHAPE_FILE && !(CONFIG->log_kinds & BIT(kind)) &&
+	    rules_miss(kind, LOAD(u64, regs->rdi, AT.file_mnt), LOAD(u64, regs->rdi, AT.file_dentry)))
+		count(&STATE->seen[kind]);
+	else
+		judge(hook, regs, &verdict);
 	__asm__ volatile("lock decl %0" : "+m"(*in_flight));
-	restore_interrupts(flags);
+	preempt_on();
 	return verdict.ask ? ask_wait(kind, &verdict) : verdict.error;
 }

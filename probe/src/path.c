@@ -1,5 +1,5 @@
-/* Paths: climbs from a dentry to the root of the mount tree, as fs/d_path.c does. Runs with interrupts off, which keeps
- * the names that it points to from being freed (they wait for RCU). A rename meanwhile can mix old and new names.
+/* Paths: climbs from a dentry to the root of the mount tree, as fs/d_path.c does. Runs with preemption off, which
+ * keeps the names that it points to from being freed (they wait for RCU). A rename meanwhile can mix old and new names.
  */
 #include "probe.h"
 
@@ -38,16 +38,6 @@ void path_walk(struct path *path, u64 vfsmount, u64 dentry)
 		dentry = parent;
 	}
 	path->cut = 1;
-}
-
-/* Walked once, and only for those who need it. */
-const struct path *event_path(struct event *event, u32 number)
-{
-	if (!(event->walked & BIT(number))) {
-		event->walked |= BIT(number);
-		path_walk(&event->path[number], event->place[number].vfsmount, event->place[number].dentry);
-	}
-	return &event->path[number];
 }
 
 /* The last bytes of a name, fewer than eight, as one word. Names lie in whole words; others are read byte by byte. */
@@ -139,10 +129,13 @@ u32 path_write(const struct path *path, u8 *to, u32 room)
 			to[at++] = '/';
 		if (len > room - at)
 			len = room - at;
-		for (j = 0; len - j >= 8; j += 8)
-			*(u64 *)(to + at + j) = LOAD(u64, name, j);
-		for (; j < len; j++)
-			to[at + j] = LOAD(u8, name, j);
+		if (!((u64)name & 7) && room - at >= ((len + 7) & ~7u))
+			/* What is too much is written over by what follows. */
+			for (j = 0; j < len; j += 8)
+				*(u64 *)(to + at + j) = LOAD(u64, name, j);
+		else
+			for (j = 0; j < len; j++)
+				to[at + j] = LOAD(u8, name, j);
 		at += len;
 	}
 	return at;

@@ -8,17 +8,19 @@
 extern u8 *vmon_window;
 #define WINDOW ((u64)vmon_window)
 #else
-#define WINDOW VMON_WINDOW
+#define WINDOW ((u64)VMON_WINDOW)
 #endif
 
 #define CONFIG ((const volatile struct vmon_config *)(WINDOW + VMON_CONFIG_AT))
 #define STATE ((volatile struct vmon_state *)(WINDOW + VMON_STATE_AT))
 #define LEDGER ((volatile struct vmon_ledger *)(WINDOW + VMON_LEDGER_AT))
-#define AT (CONFIG->at)
+/* These never change while the probe is active. */
+#define AT (((const struct vmon_config *)CONFIG)->at)
 
 #define LOAD(type, base, offset) (*(const volatile type *)((u64)(base) + (offset)))
 #define HAS(offset) ((offset) != VMON_NO_FIELD)
 #define BIT(number) (1ul << (number))
+#define INTERRUPTS_ON 0x200 /* in RFLAGS */
 
 /* A path is kept as its names, leaf first: it is measured and compared before it is written anywhere. */
 #define MAX_PARTS 40
@@ -77,7 +79,6 @@ struct verdict {
 u32 describe(struct event *event, const volatile struct vmon_hook *hook, const struct regs *regs);
 
 /* path.c */
-const struct path *event_path(struct event *event, u32 number);
 void path_walk(struct path *path, u64 vfsmount, u64 dentry);
 u32 path_write(const struct path *path, u8 *to, u32 room);
 u32 path_starts_with(const struct path *path, const char *text, u32 len);
@@ -87,12 +88,24 @@ u64 name_hash(const u8 *name, u32 len);
 u64 place_leaf_hash(u64 vfsmount, u64 dentry);
 u64 path_leaf_hash(const struct path *path);
 
+/* Walked once, and only for those who need it. */
+static inline const struct path *event_path(struct event *event, u32 number)
+{
+	struct path *path = &event->path[number];
+
+	if (!(event->walked & BIT(number))) {
+		event->walked |= BIT(number);
+		path_walk(path, event->place[number].vfsmount, event->place[number].dentry);
+	}
+	return path;
+}
+
 /* ring.c: the record's seq, 0 when there was no room for it */
 u64 ring_put(struct event *event, const struct verdict *verdict, u32 flags);
 
 /* rules.c */
 const volatile struct vmon_rule *rules_find(struct event *event);
-u32 rules_want(u32 kind);
+u32 rules_miss(u32 kind, u64 vfsmount, u64 dentry);
 
 /* tags.c */
 u32 tags_of(u32 pid, u64 start_ns);
@@ -135,25 +148,26 @@ static inline u64 current_task(void)
 	return task;
 }
 
-/* Whether this CPU must not change tasks now: a lock is held, or an interrupt is served. */
-static inline u32 in_atomic(void)
+/* Nobody else runs on this CPU until preempt_on(), and what waits for RCU stays. Costs less than stopping interrupts. */
+static inline void preempt_off(void)
+{
+	__asm__ volatile("incl %%gs:(%0)" : : "r"(CONFIG->preempt_count) : "memory");
+}
+
+static inline void preempt_on(void)
+{
+	__asm__ volatile("decl %%gs:(%0)" : : "r"(CONFIG->preempt_count) : "memory");
+}
+
+/* Whether the caller may sleep: it holds no lock, serves no interrupt, has not stopped them. Within preempt_off(). */
+static inline u32 may_sleep(void)
 {
 	u32 depth;
-	__asm__ volatile("movl %%gs:(%1), %0" : "=r"(depth) : "r"(CONFIG->preempt_count));
-	return !!(depth & 0x7fffffff);
-}
-
-static inline u64 stop_interrupts(void)
-{
 	u64 flags;
-	__asm__ volatile("pushfq\n\tpopq %0\n\tcli" : "=r"(flags) : : "memory");
-	return flags;
-}
 
-static inline void restore_interrupts(u64 flags)
-{
-	if (flags & 0x200)
-		__asm__ volatile("sti" : : : "memory");
+	__asm__ volatile("movl %%gs:(%1), %0" : "=r"(depth) : "r"(CONFIG->preempt_count));
+	__asm__ volatile("pushfq\n\tpopq %0" : "=r"(flags));
+	return (depth & 0x7fffffff) == 1 && flags & INTERRUPTS_ON;
 }
 
 static inline void pause_cpu(void)
@@ -162,11 +176,11 @@ static inline void pause_cpu(void)
 }
 #else
 u64 current_task(void);
-u32 in_atomic(void);
+u32 may_sleep(void);
 void pause_cpu(void);
+static inline void preempt_off(void) { }
+static inline void preempt_on(void) { }
 static inline u64 kernel_pointer(u64 value) { return !!value; }
-static inline u64 stop_interrupts(void) { return 0x200; }
-static inline void restore_interrupts(u64 flags) { (void)flags; }
 #endif
 
 static inline void count(volatile u64 *counter)

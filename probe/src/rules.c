@@ -14,20 +14,6 @@ struct search {
 	struct path exe;
 };
 
-static const volatile struct vmon_table *table_in_force(void)
-{
-	u32 number = CONFIG->table;
-
-	return number ? (const volatile struct vmon_table *)(WINDOW + VMON_RULES_AT + (number - 1) * VMON_TABLE_SIZE) : 0;
-}
-
-u32 rules_want(u32 kind)
-{
-	const volatile struct vmon_table *table = table_in_force();
-
-	return table && table->kinds & BIT(kind);
-}
-
 static u64 exe_file(u64 task)
 {
 	u64 mm = LOAD(u64, task, AT.task_mm);
@@ -163,6 +149,11 @@ static u32 fits(struct search *search, const volatile struct vmon_rule *rule)
 	return !(match & PATHS) || path_fits(search, rule, match & PATHS);
 }
 
+static u32 key_hash(u32 class, u64 value)
+{
+	return (u32)((value ^ (class + 1)) * VMON_MIX >> 32);
+}
+
 static void try_rule(struct search *search, u32 number)
 {
 	if (number < search->best && fits(search, &search->table->rules[number]))
@@ -172,7 +163,7 @@ static void try_rule(struct search *search, u32 number)
 static void try_key(struct search *search, u32 class, u64 value)
 {
 	const volatile struct vmon_table *table = search->table;
-	u32 hash = (u32)((value ^ (class + 1)) * VMON_MIX >> 32), at = table->buckets[hash % VMON_BUCKETS], steps;
+	u32 hash = key_hash(class, value), at = table->buckets[hash % VMON_BUCKETS], steps;
 
 	for (steps = 0; at && at <= VMON_MAX_RULES && steps < VMON_MAX_RULES; steps++) {
 		const volatile struct vmon_entry *entry = &table->entries[at - 1];
@@ -210,36 +201,73 @@ static void try_paths(struct search *search, u32 classes)
 	}
 }
 
-static void try_keys(struct search *search, u32 classes)
+static void try_class(struct search *search, u32 class)
 {
 	const struct event *event = search->event;
 	u64 task = event->task, file, comm[2];
 
-	if (classes & (BIT(VMON_KEY_NAME) | BIT(VMON_KEY_FOLDER)))
-		try_paths(search, classes);
-	if (classes & BIT(VMON_KEY_EXE) && (file = exe_file(task)))
-		try_key(search, VMON_KEY_EXE, place_leaf_hash(LOAD(u64, file, AT.file_mnt), LOAD(u64, file, AT.file_dentry)));
-	if (classes & BIT(VMON_KEY_COMM)) {
+	switch (class) {
+	case VMON_KEY_EXE:
+		file = exe_file(task);
+		if (file)
+			try_key(search, class, place_leaf_hash(LOAD(u64, file, AT.file_mnt), LOAD(u64, file, AT.file_dentry)));
+		break;
+	case VMON_KEY_COMM:
 		comm_of(task, comm);
-		try_key(search, VMON_KEY_COMM, comm[0] * VMON_MIX ^ comm[1]);
+		try_key(search, class, comm[0] * VMON_MIX ^ comm[1]);
+		break;
+	case VMON_KEY_ADDRESS:
+		try_key(search, class, LOAD(u64, event->address, 0) * VMON_MIX ^ LOAD(u64, event->address, 8));
+		break;
+	case VMON_KEY_PORT:
+		try_key(search, class, event->port);
+		break;
+	case VMON_KEY_UID:
+		try_key(search, class, LOAD(u32, LOAD(u64, task, AT.task_cred), AT.cred_uid));
+		break;
+	case VMON_KEY_TGID:
+		try_key(search, class, LOAD(u32, task, AT.task_tgid));
+		break;
 	}
-	if (classes & BIT(VMON_KEY_ADDRESS))
-		try_key(search, VMON_KEY_ADDRESS, LOAD(u64, event->address, 0) * VMON_MIX ^ LOAD(u64, event->address, 8));
-	if (classes & BIT(VMON_KEY_PORT))
-		try_key(search, VMON_KEY_PORT, event->port);
-	if (classes & BIT(VMON_KEY_UID))
-		try_key(search, VMON_KEY_UID, LOAD(u32, LOAD(u64, task, AT.task_cred), AT.cred_uid));
-	if (classes & BIT(VMON_KEY_TGID))
-		try_key(search, VMON_KEY_TGID, LOAD(u32, task, AT.task_tgid));
+}
+
+static void try_keys(struct search *search, u32 classes)
+{
+	u32 paths = BIT(VMON_KEY_NAME) | BIT(VMON_KEY_FOLDER), left;
+
+	if (classes & paths)
+		try_paths(search, classes);
+	for (left = classes & ~paths; left; left &= left - 1)
+		try_class(search, __builtin_ctz(left));
+}
+
+/* Whether no rule can fit, as most often, told by the last name of the object alone and before there is an event. */
+u32 rules_miss(u32 kind, u64 vfsmount, u64 dentry)
+{
+	u32 at = CONFIG->table_at, hash, next, steps;
+	const volatile struct vmon_table *table = (const volatile struct vmon_table *)(WINDOW + at);
+
+	if (!at || !(table->kinds & BIT(kind)))
+		return 1;
+	if (table->classes[kind] != BIT(VMON_KEY_NAME) || table->rest_count[kind])
+		return 0;
+	hash = key_hash(VMON_KEY_NAME, place_leaf_hash(vfsmount, dentry));
+	next = table->buckets[hash % VMON_BUCKETS];
+	for (steps = 0; next && next <= VMON_MAX_RULES && steps < VMON_MAX_RULES; steps++) {
+		if (table->entries[next - 1].hash == hash)
+			return 0;
+		next = table->entries[next - 1].next;
+	}
+	return 1;
 }
 
 const volatile struct vmon_rule *rules_find(struct event *event)
 {
 	struct search search;
-	u32 i, kind = event->kind, from, n;
+	u32 i, kind = event->kind, from, n, at = CONFIG->table_at;
 
-	search.table = table_in_force();
-	if (!search.table || !(search.table->kinds & BIT(kind)))
+	search.table = (const volatile struct vmon_table *)(WINDOW + at);
+	if (!at || !(search.table->kinds & BIT(kind)))
 		return 0;
 	search.event = event;
 	search.best = VMON_MAX_RULES;
@@ -252,6 +280,6 @@ const volatile struct vmon_rule *rules_find(struct event *event)
 		try_rule(&search, search.table->rest[i]);
 	if (search.best >= VMON_MAX_RULES)
 		return 0;
-	count(&LEDGER->hits[(u64)search.table == WINDOW + VMON_RULES_AT ? 0 : 1][search.best]);
+	count(&LEDGER->hits[at == VMON_RULES_AT ? 0 : 1][search.best]);
 	return &search.table->rules[search.best];
 }

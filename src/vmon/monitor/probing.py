@@ -124,8 +124,7 @@ class EventStream:
             self._asker = None
         self._probe.put("reader", 0)
         self._probe.put("log_kinds", 0)
-        if not self._probe.get("config", "table"):
-            self._probe.switch(on=False)
+        self._probe.switch(on=bool(self._probe.get("config", "table_at")))
 
     def take(self) -> list[Event]:
         """What has happened since the last call."""

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
 from vmon.core.errors import BadStructure, NotSupported
@@ -75,9 +76,7 @@ class Probe:
 
     def events(self) -> list[str]:
         """Names of the events that it is set up to see."""
-        at, _ = self._place("config", "hooks")
-        data = self.window.read(at, self.abi.sizes["HOOKS"] * self.abi.size("hook"))
-        kinds = set(np.frombuffer(data, self.abi.dtype("hook"))["kind"].tolist())
+        kinds = set(self._hooks()["kind"].tolist())
         return [name for name, number in self.abi.events.items() if number in kinds]
 
     # Life.
@@ -109,6 +108,29 @@ class Probe:
     def switch(self, *, on: bool) -> None:
         """Let events be seen, or pass. The mailbox is answered either way."""
         self.put("enabled", int(on))
+        self.settle()
+
+    def settle(self) -> None:
+        """Open the gates of what is recorded or judged, and no others; called when that has changed."""
+        abi = self.abi
+        kinds = 0
+        if self.get("config", "enabled"):
+            kinds = self.get("config", "log_kinds")
+            if table := self.get("config", "table_at"):
+                at, size = abi.member("table", "kinds")
+                kinds |= int.from_bytes(self.window.read(table + at, size), "little")
+            if self.get("config", "tags"):
+                kinds |= sum(1 << abi.events[name] for name in ("process.fork", "process.exit"))
+        hooks = self._hooks()
+        seen = (np.uint64(kinds) >> hooks["kind"].astype(np.uint64)) & np.uint64(1)
+        gates = (hooks["shape"] == abi.shapes["TICK"]) | (seen != 0)
+        at, _ = self._place("config", "gates")
+        self.window.write(at, gates.astype(np.uint8).tobytes())
+
+    def _hooks(self) -> NDArray[np.void]:
+        """struct vmon_hook of every entry."""
+        at, size = self._place("config", "hooks")
+        return np.frombuffer(self.window.read(at, size), self.abi.dtype("hook"))
 
     def hooked(self) -> int:
         """Instructions of the guest that lead here now."""
@@ -118,7 +140,8 @@ class Probe:
         """Every instruction as it was; the pages stay, dormant."""
         self.switch(on=False)
         self.put("log_kinds", 0)
-        self.put("table", 0)
+        self.put("table_at", 0)
+        self.put("tags", 0)
         text = read_text(self.kernel)
         patches = undo(text.gva, text.gpa, self._code(), list(find_strangers(text)), self.abi)
         report = self._ports.code.patch(patches) if patches else PauseReport(0, 0)
@@ -168,6 +191,7 @@ def install(kernel: Kernel, ports: Ports, ring_bytes: int = 1 << 20) -> tuple[Pr
     plan = make_plan(kernel, abi, survey(kernel))
     if probe is None:
         probe = _place(kernel, ports, abi, bytes(plan.code), encode_config(kernel, abi, plan))
+    probe.settle()
     report = ports.code.patch(plan.patches)
     if not probe.get("config", "ring_slots"):
         _make_ring(probe, ring_bytes)

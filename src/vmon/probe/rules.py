@@ -74,13 +74,14 @@ class RuleTable:
         """Put other rules in force, all at once; the guest goes on. Hits are those of the records, counted on."""
         probe = self._probe
         if not records:
-            probe.put("table", 0)
+            probe.put("table_at", 0)
             probe.put("tags", 0)
+            probe.settle()
             return
         before = self._trees()
         tags = self._choose_tags(records, before)
         data = self._encoder.encode(records, tags)
-        number = 2 if probe.get("config", "table") == 1 else 1
+        number = 2 if self._number() == 1 else 1
         self._give(self._abi.sizes["LEDGER_AT"], self._abi.size("ledger"), writable=True)
         self._give(self._at(number), self._abi.size("table"), writable=False)
         # Somebody may still read this table, from before the last switch.
@@ -89,8 +90,9 @@ class RuleTable:
         probe.window.write(self._at(number), data)
         hits = np.array([record.hits for record in records], dtype="<u8").tobytes()
         probe.window.write(self._hits_at(number), hits.ljust(self._hits_size(), b"\0"))
-        probe.put("table", number)
+        probe.put("table_at", self._at(number))
         probe.put("tags", int(bool(tags)))
+        probe.settle()
 
     def read(self) -> list[RuleRecord]:
         """The rules in force, with their hits."""
@@ -122,7 +124,9 @@ class RuleTable:
     # Where things lie.
 
     def _number(self) -> int:
-        return self._probe.get("config", "table")
+        """Of the table in force; 0 for none."""
+        at = self._probe.get("config", "table_at")
+        return next((number for number in (1, 2) if at == self._at(number)), 0)
 
     def _at(self, number: int) -> int:
         return self._abi.sizes["RULES_AT"] + (number - 1) * self._abi.sizes["TABLE"]
@@ -140,7 +144,7 @@ class RuleTable:
 
     def _in_force(self) -> np.void | None:
         number = self._number()
-        if number not in (1, 2):
+        if not number:
             return None
         data = self._probe.window.read(self._at(number), self._abi.size("table"))
         table: np.void = np.frombuffer(data, self._dtype)[0]

@@ -11,7 +11,7 @@ u64 native_slept[2]; /* times, and microseconds in all */
 void (*native_waiting)(void); /* called at each look for an answer */
 
 u64 current_task(void) { return native_task; }
-u32 in_atomic(void) { return !!native_atomic[0]; }
+u32 may_sleep(void) { return !native_atomic[0]; }
 u64 vmon_k_clock(void) { return ++native_clock; }
 u64 vmon_k_find_pid(u32 pid, u64 namespace) { (void)namespace; return pid == 404 ? 0 : native_task; }
 u64 vmon_k_pid_task(u64 pid, u32 type) { (void)type; return pid; }

@@ -70,6 +70,8 @@ class NativeGuest:
             ctypes.memset(ctypes.addressof(ctypes.c_uint64.in_dll(library, name)), 0, 16)
         self._arena = ctypes.create_string_buffer(ARENA_BYTES)
         self._used = 0
+        self.aligned = True
+        """Whether names lie in whole words, as those of the kernel's own do."""
         self.ram = SharedRam(self._memory)
         self.window = Window(self.ram, self.ram, TABLE_GPA)
         # Every field 16 bytes from the last: two of a structure never meet.
@@ -102,6 +104,7 @@ class NativeGuest:
         self.mm = self.new(mm_exe_file=self.exe)
         self.task = self.process(42, 7, b"tool")
         self.run_as(self.task)
+        self.probe().settle()
         self._kept = self._used
 
     def run_as(self, task: int) -> None:
@@ -149,6 +152,8 @@ class NativeGuest:
             ctypes.memmove(address + self.offsets[name], value.to_bytes(8, "little"), 8)
 
     def text(self, data: bytes) -> int:
+        if self.aligned:
+            self._used += -(ctypes.addressof(self._arena) + self._used) % 8
         address = ctypes.addressof(self._arena) + self._used
         self._used += len(data) + 8
         ctypes.memmove(address, data + b"\0", len(data) + 1)
@@ -174,7 +179,10 @@ class NativeGuest:
         return task
 
     def hook(self, shape: str, *arguments: int) -> int:
-        """Call the probe as a redirected call site would; what the caller gets."""
+        """Call the probe as a redirected call site would, if the gate is open; what the caller gets."""
+        gate = self.abi.sizes["CONFIG_AT"] + self.abi.offset("config", "gates") + self.abi.shapes[shape]
+        if self.window.read(gate, 1) == b"\0":
+            return 0
         rdi, rsi, rdx, rcx, r8 = [*arguments, 0, 0, 0, 0, 0][:5]
         regs = (ctypes.c_uint64 * 7)(0, r8, rcx, rdx, rsi, rdi, 0)
         function = self._library.vmon_hook

@@ -12,6 +12,7 @@ from vmon.probe import abi as module
 from vmon.probe.abi import load_abi
 from vmon.probe.config import FIELDS, KERNEL_FUNCTIONS, MAGIC
 from vmon.probe.hooks import EVENTS, FUNCTIONS
+from vmon.probe.place import SLOT_GVA
 
 HEADER = (PROBE / "include" / "vmon_abi.h").read_text()
 
@@ -66,7 +67,9 @@ def test_the_code_has_entries_that_lead_to_the_caller_until_they_are_filled() ->
     for number in range(abi.sizes["HOOKS"]):
         at = number * abi.sizes["HOOK"] + abi.sizes["HOOK_JUMP"]
         assert abi.code[at : at + 3] == b"\x31\xc0\xc3", number
-        assert abi.code[number * abi.sizes["HOOK"]] == 0x6A
+        gate = SLOT_GVA + abi.sizes["CONFIG_AT"] + abi.offset("config", "gates") + number
+        compare = b"\x80\x3c\x25" + (gate & 0xFFFF_FFFF).to_bytes(4, "little") + b"\0"
+        assert abi.code[number * abi.sizes["HOOK"] :].startswith(compare)
 
 
 def test_a_package_without_its_probe(monkeypatch: pytest.MonkeyPatch) -> None:

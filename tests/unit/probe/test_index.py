@@ -72,8 +72,11 @@ def test_the_index_finds_what_reading_in_turn_finds(native: NativeGuest) -> None
     decided = set()
 
     @steady(150)
-    @given(st.lists(any_rule(), min_size=1, max_size=30), st.lists(PLACES, min_size=1, max_size=4))
-    def compare(rules: list[Rule], places: list[list[str]]) -> None:
+    @given(
+        st.lists(any_rule(), min_size=1, max_size=30), st.lists(PLACES, min_size=1, max_size=4), st.booleans()
+    )
+    def compare(rules: list[Rule], places: list[list[str]], aligned: bool) -> None:
+        native.aligned = aligned
         put(table, *rules)
         for names in places:
             before = [record.hits for record in table.read()]

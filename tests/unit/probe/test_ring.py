@@ -67,11 +67,14 @@ def test_a_path_deeper_than_the_probe_follows_is_said_to_be_cut(native: NativeGu
 
 def test_switched_off_or_not_recorded_nothing_is_told(native: NativeGuest) -> None:
     ring, file = ring_of(native), native.file(b"f")
+    probe = native.probe()
     for word in ("enabled", "log_kinds"):
-        native.probe().put(word, 0)
+        probe.put(word, 0)
+        probe.settle()
         native.hook("FILE", file)
         assert len(ring.take()) == 0
-        native.probe().put(word, 1 if word == "enabled" else 1 << native.abi.kinds["FILE_OPEN"])
+        probe.put(word, 1 if word == "enabled" else 1 << native.abi.kinds["FILE_OPEN"])
+        probe.settle()
     native.hook("FILE", file)
     assert len(ring.take()) == 1
 
