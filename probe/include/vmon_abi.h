@@ -79,6 +79,8 @@ enum vmon_kind {
 	VMON_PROCESS_SIGNAL,
 	VMON_PROCESS_PTRACE,
 	VMON_FILE_OPEN,
+	VMON_FILE_CREATE,
+	VMON_FILE_SYMLINK,
 	VMON_FILE_UNLINK,
 	VMON_FILE_RENAME,
 	VMON_FILE_LINK,
@@ -111,6 +113,8 @@ enum vmon_shape {
 	VMON_SHAPE_FILE,	  /* struct file * */
 	VMON_SHAPE_FILE_PROT,	  /* struct file *, unsigned long prot, unsigned long flags */
 	VMON_SHAPE_DIR_ENTRY,	  /* const struct path *dir, struct dentry *, mode */
+	VMON_SHAPE_NAME,	  /* const struct path *dir, struct dentry * */
+	VMON_SHAPE_INODE_NAME,	  /* struct inode *dir, struct dentry * */
 	VMON_SHAPE_INODE_ENTRY,	  /* struct inode *dir, struct dentry *, mode: the path within its file system */
 	VMON_SHAPE_INODE_RENAME,  /* inode *old_dir, dentry *old, inode *new_dir, dentry *new, flags */
 	VMON_SHAPE_INODE_LINK,	  /* dentry *old, inode *new_dir, dentry *new */

@@ -152,6 +152,12 @@ u32 describe(struct event *event, const volatile struct vmon_hook *hook, const s
 		entry_path(event, regs->rdi, regs->rsi);
 		event->number[0] = regs->rdx & 0xffff;
 		return 1;
+	case VMON_SHAPE_NAME:
+		entry_path(event, regs->rdi, regs->rsi);
+		return 1;
+	case VMON_SHAPE_INODE_NAME:
+		add_path(event, 0, regs->rsi);
+		return 1;
 	case VMON_SHAPE_INODE_ENTRY:
 		add_path(event, 0, regs->rsi);
 		event->number[0] = regs->rdx & 0xffff;

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
 import vmon
@@ -19,11 +21,12 @@ from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
 from vmon.core.events import Answer, Event
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
+from vmon.monitor.only import Only
 from vmon.probe.sites import survey
 
 DEED = """
 mkdir /tmp/deed; echo x >/tmp/deed/a; chmod 640 /tmp/deed/a; chown 33:34 /tmp/deed/a
-ln /tmp/deed/a /tmp/deed/b; mv /tmp/deed/b /tmp/deed/c; truncate -s 1 /tmp/deed/c
+ln -s a /tmp/deed/s; rm /tmp/deed/s; ln /tmp/deed/a /tmp/deed/b; mv /tmp/deed/b /tmp/deed/c; truncate -s 1 /tmp/deed/c
 mkdir /tmp/deed/m; mount -t tmpfs none /tmp/deed/m; echo y >/tmp/deed/m/inside; umount /tmp/deed/m
 rm /tmp/deed/a /tmp/deed/c; rmdir /tmp/deed/m /tmp/deed
 nc -l -p 4321 >/dev/null & sleep 0.3; echo z | nc -w 1 127.0.0.1 4321
@@ -83,14 +86,16 @@ def test_every_deed_is_told(guest: LabGuest, probed: vmon.VirtualMachine) -> Non
     own = [event for event in events if shell in (event.pid, event.ppid)]
     for kind, expected in (
         ("file.mkdir", ["/tmp/deed", "/tmp/deed/m"]),
+        ("file.create", ["/tmp/deed/a", "/tmp/deed/m/inside"]),
+        ("file.symlink", ["/tmp/deed/s"]),
         ("file.chmod", ["/tmp/deed/a"]),
         ("file.chown", ["/tmp/deed/a"]),
         ("file.truncate", ["/tmp/deed/c"]),
         ("file.mount", ["/tmp/deed/m"]),
-        ("file.unlink", ["/tmp/deed/a", "/tmp/deed/c"]),
+        ("file.unlink", ["/tmp/deed/s", "/tmp/deed/a", "/tmp/deed/c"]),
         ("file.rmdir", ["/tmp/deed/m", "/tmp/deed"]),
     ):
-        assert paths(own, kind) == expected, kind
+        assert [path for path in paths(own, kind) if path.startswith("/tmp/deed")] == expected, kind
     assert {"/tmp/deed/a", "/tmp/deed/m/inside", "/tmp/no such\nfile", "/etc/passwd"} - set(
         paths(events, "file.open")
     ) == {"/tmp/no such\nfile"}, "what does not exist is not opened"
@@ -208,10 +213,18 @@ def test_observing_refuses_nothing_and_tells_what_it_would(
     stream = probed.event_stream("file.open")
     stream.start()
     rule = Rule(events=("file.open",), path="/etc/group")
-    probed.add_rules([rule], enforce=False)
+    (added,) = probed.add_rules([rule])
+    assert added.rule == rule
+    probed.enforce(on=False)
     assert guest.run("head -1 /etc/group").text == "root:x:0:\n"
     assert [e.verdict for e in stream.take() if e.path == "/etc/group"] == ["would deny"]
     assert [record.rule for record in probed.rules()] == [rule]
+    probed.enforce(on=True)
+    assert guest.run("head -1 /etc/group").status == 1
+    probed.drop_rules(added.number)
+    probed.add_rules([msgspec.structs.replace(rule, observe=True)])
+    assert guest.run("head -1 /etc/group").text == "root:x:0:\n"
+    assert [e.verdict for e in stream.take() if e.path == "/etc/group"] == ["denied", "would deny"]
     stream.stop()
 
 
@@ -287,6 +300,98 @@ def test_a_tree_a_cgroup_and_a_pattern(guest: LabGuest, probed: vmon.VirtualMach
     assert [record.hits for record in probed.rules()] == [2, 2]
     probed.drop_rules()
     assert guest.run("cat /etc/group >/dev/null").status == 0
+    assert probed.rules() == []
+
+
+CONTAINER = "c0ffee" + "0" * 58
+CONTAINED = f"""
+mkdir -p /tmp/cg && mount -t cgroup2 none /tmp/cg 2>/dev/null; mkdir -p /tmp/cg/docker/{CONTAINER}/inner
+sh -c 'echo $$ >/tmp/cg/docker/{CONTAINER}/inner/cgroup.procs; cat /etc/group; exec sleep 3000' >/tmp/out 2>&1 & echo $!
+"""
+
+
+def test_events_and_rules_of_one_container(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    stream = probed.event_stream("file.open", only=Only(containers=(CONTAINER[:9],)))
+    stream.start()
+    pid = int(guest.run(CONTAINED).text)
+    guest.run("while ! grep -q root /tmp/out; do sleep 0.1; done", timeout_s=20)
+    time.sleep(1.1)
+    key = probed.process(pid).key
+    probed.add_rules(
+        [Rule(events=("file.open",), path="/etc/group", cgroup_id=probed.cgroup_of(CONTAINER[:8]))]
+    )
+    guest.run(
+        f"sh -c 'echo $$ >/tmp/cg/docker/{CONTAINER}/cgroup.procs; cat /etc/group /etc/hosts'; cat /etc/group"
+    )
+    told = stream.take()
+    assert {event.container_id for event in told} == {CONTAINER}
+    assert "/etc/hosts" in paths(told, "file.open")
+    assert [event.verdict for event in told if event.path == "/etc/group"][-1] == "denied"
+    assert [record.hits for record in probed.rules()] == [1], "the other shell is in no container"
+    stream.stop()
+    assert probed.signal(pid, signal.SIGKILL, key=key).done
+    with pytest.raises(UsageError):
+        probed.cgroup_of("abc")
+
+
+def test_quarantine(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
+    script = (
+        "while [ ! -e /tmp/go ]; do sleep 0.1; done 2>/dev/null; read line </etc/group; echo $line;"
+        "echo x >/tmp/written; (echo y >/tmp/by-a-child); /bin/true; echo $((2+3)); while :; do read x </tmp/go; done"
+    )
+    pid = int(guest.run(f"rm -f /tmp/go; sh -c '{script}' >/tmp/out 2>&1 & echo $!").text)
+    added = probed.quarantine(pid)
+    assert [record.rule.tree for record in added] == [probed.process(pid).key] * 2
+    guest.run("echo 1 >/tmp/go; while ! grep -q 5 /tmp/out; do sleep 0.1; done", timeout_s=20)
+    out = guest.run("cat /tmp/out; ls /tmp/written /tmp/by-a-child; echo free >/tmp/free; cat /tmp/free")
+    assert "root:x:0:" in out.text
+    assert out.text.count("not permitted") >= 3
+    assert out.text.endswith("free\n"), "others are not in it"
+    assert out.err.decode().count("No such file") == 2
+    assert probed.release(pid) == 2
+    with pytest.raises(NoSuchProcess):
+        probed.release(pid)
+    with pytest.raises(UsageError):
+        probed.quarantine(1)
+    assert probed.signal(pid, signal.SIGKILL).done
+
+
+def test_a_policy_from_the_command_line(guest: LabGuest, probed: vmon.VirtualMachine, tmp_path: Path) -> None:
+    policy = tmp_path / "p.yaml"
+    policy.write_text(
+        "mode: enforce\nrules:\n  - {event: file.open, path: /etc/shadow, errno: EACCES}\n"
+        "  - {event: process.exec, path: '**/nc', do: ask}\n"
+    )
+    program = "from vmon.cli import main; main()"
+
+    def run(*words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    with run("guard", guest.name, str(policy), "--answer", "deny", "-o", "jsonl") as guard:
+        deadline = time.monotonic() + 20
+        while len(probed.rules()) != 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        said = guest.run("cp /bin/busybox /tmp/nc; cat /etc/shadow; /tmp/nc -h; rm /tmp/nc")
+        assert said.err.decode().count("ermission denied") == 1
+        assert said.err.decode().count("not permitted") == 1
+        assert guard.stdout is not None
+        told = [json.loads(guard.stdout.readline()) for _ in range(2)]
+        guard.send_signal(signal.SIGINT)
+        out, _ = guard.communicate(timeout=20)
+    assert [(event["path"], event["verdict"]) for event in told] == [
+        ("/etc/shadow", "denied"),
+        ("/tmp/nc", "denied"),
+    ]
+    assert probed.rules() == []
+    with run("deny", guest.name, "file.open", "/etc/*", "--dry-run", "--seconds", "3") as dry:
+        deadline = time.monotonic() + 20
+        while not probed.rules() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert guest.run("cat /etc/hosts >/dev/null").status == 0
+        out, err = dry.communicate(timeout=20)
+    assert "/etc/hosts  WOULD DENY by rule 1" in out, err
     assert probed.rules() == []
 
 

@@ -8,9 +8,8 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.core.errors import NoSuchProcess, UsageError
-from vmon.core.records import ActRecord, ProcessRecord
+from vmon.core.records import ActRecord
 from vmon.core.text import printable
-from vmon.monitor.machine import VirtualMachine
 
 
 @click.command()
@@ -60,28 +59,17 @@ def _number(name: str) -> int:
 
 def _act(target: str, pid: int, number: int, *, tree: bool, key: str = "", force: bool) -> None:
     with attached(target) as vm:
+        below = vm.descendants(pid)[1:] if tree else []
         act = vm.signal(pid, number, key=key, force=force)
         click.echo(sentence(act))
         done = act.done
-        for record in _descendants(vm, act.key) if tree else []:
+        for record in below:
             try:
                 click.echo(sentence(vm.signal(record.pid, number, key=record.key, force=force)))
             except NoSuchProcess:
                 click.echo(f"{printable(record.name)} ({record.pid}): gone already")
     if not done:
         raise NoSuchProcess(f"process {pid} had ended")
-
-
-def _descendants(vm: VirtualMachine, key: str) -> list[ProcessRecord]:
-    """Children before grandchildren; loops of a lying guest are cut."""
-    records = [process.record() for process in vm.processes()]
-    found: list[ProcessRecord] = []
-    above = {key}
-    while above:
-        below = [record for record in records if record.parent_key in above and record not in found]
-        found += below
-        above = {record.key for record in below}
-    return found
 
 
 def sentence(act: ActRecord) -> str:

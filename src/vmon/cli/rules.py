@@ -1,4 +1,4 @@
-"""`vmon deny`, `rules` and `remove`: what the probe refuses. Changes the guest."""
+"""`vmon rules` and `remove`: what is in force in a guest, and out of force again. Changes the guest."""
 
 from __future__ import annotations
 
@@ -8,82 +8,34 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, output_option, write_records
-from vmon.core.errors import UsageError
-from vmon.core.rules import Rule, RuleRecord, conditions
+from vmon.core.rules import RuleRecord, conditions
 
 HEADER = ("RULE", "HITS", "ACTION", "ON", "WHERE")
 
 
 @click.command()
 @target_argument
-@click.argument("event")
-@click.argument("path", required=False)
-@click.option("--prefix", is_flag=True, help="PATH is the beginning of a path.")
-@click.option("--suffix", is_flag=True, help="PATH is the end of a path.")
-@click.option("--exe", help="Only of processes that run this program.")
-@click.option("--unless-exe", help="Only of processes that do not run this program.")
-@click.option("--name", help="Only of processes of this name (comm).")
-@click.option("--uid", type=int, help="Only of this user.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Only to or at this port.")
-@click.option("--address", help="Only this address or network, as 10.0.0.0/8.")
-@click.option("--errno", "error", default="EPERM", show_default=True, help="What the refused call gets.")
-@click.option("--kill", is_flag=True, help="End the process as well.")
-@click.option("--observe", is_flag=True, help="Refuse nothing: tell what would have been refused.")
-@click.option("--force", is_flag=True, help="Also a rule that fits everything.")
-def deny(
-    target: str, event: str, path: str | None, *, kill: bool, observe: bool, force: bool, **options: object
-) -> None:
-    """Refuse EVENT (file.open, process.exec, net.connect...) in TARGET before it happens, from now on.
-
-    The rule is put behind those in force, and stays in force when this command ends, until `vmon remove TARGET`.
-    """
-    rule = make_rule(event, path, kill=kill, **options)  # type: ignore[arg-type]
-    if not force and not observe and fits_everything(rule):
-        raise UsageError(
-            f"this refuses {event} to every process, init too: the guest may not survive it",
-            hint="narrow it (PATH, --exe, --uid...), try it with --observe, or --force it",
-        )
-    with attached(target) as vm:
-        (added,) = vm.add_rules([rule], enforce=not observe)
-    click.echo(f"rule {added.number} is in force" + (", observing" if observe else ""))
-
-
-def make_rule(
-    event: str,
-    path: str | None,
-    *,
-    prefix: bool = False,
-    suffix: bool = False,
-    error: str = "EPERM",
-    kill: bool = False,
-    **more: object,
-) -> Rule:
-    """A rule from the words of the command line. UsageError."""
-    number = getattr(errno, error.upper(), None)
-    if not isinstance(number, int):
-        raise UsageError(f"{error!r} is no errno", hint="EPERM, EACCES, ENOENT, ECONNREFUSED...")
-    if path is None and (prefix or suffix):
-        raise UsageError("--prefix and --suffix speak of a PATH")
-    if prefix and suffix:
-        raise UsageError("a rule has one of --prefix and --suffix")
-    places = (
-        {"path_prefix" if prefix else "path_suffix" if suffix else "path": path} if path is not None else {}
-    )
-    return Rule(events=(event,), action="kill" if kill else "deny", errno=number, **places, **more)  # type: ignore[arg-type]
-
-
-def fits_everything(rule: Rule) -> bool:
-    """Whether nothing narrows it."""
-    return not conditions(rule)
-
-
-@click.command()
-@target_argument
+@click.option(
+    "--drop", "dropped", type=int, multiple=True, metavar="RULE", help="Take this rule out of force."
+)
+@click.option("--drop-all", is_flag=True, help="Take all rules out of force.")
+@click.option(
+    "--enforce/--observe",
+    "enforce",
+    default=None,
+    help="Carry out what the rules say, or only tell what they would do.",
+)
 @output_option
-def rules(target: str, output: str) -> None:
-    """List the rules in force in TARGET, and how often each fitted."""
+def rules(target: str, dropped: tuple[int, ...], drop_all: bool, enforce: bool | None, output: str) -> None:
+    """List the rules in force in TARGET, and how often each fitted; or change what is in force."""
     with attached(target) as vm:
+        if dropped or drop_all:
+            vm.drop_rules(*() if drop_all else dropped)
+        if enforce is not None:
+            vm.enforce(on=enforce)
         write_records(vm.rules(), output, VIEW)
+        if not vm.enforcing:
+            click.echo("observing: nothing is refused", err=True)
 
 
 def row(record: RuleRecord) -> tuple[object, ...]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import cell, write_object
-from vmon.core.events import Event, EventCounts
+from vmon.cli.live import live_options, probed, show, started
+from vmon.monitor.only import Only
 
 
 @click.command()
@@ -21,8 +19,15 @@ from vmon.core.events import Event, EventCounts
     help="Only these, as file.open,process.exec; may be repeated.",
 )
 @click.option("--pid", "pids", type=int, multiple=True, help="Only of this process; may be repeated.")
-@click.option("--uid", "uids", type=int, multiple=True, help="Only of this user; may be repeated.")
-@click.option("--seconds", type=click.FloatRange(min=0), help="End after so long; else with Ctrl-C.")
+@click.option("--uid", "--user", "uids", type=int, multiple=True, help="Only of this user; may be repeated.")
+@click.option("--tree", "tree_pid", type=int, metavar="PID", help="Only of this process and its descendants.")
+@click.option(
+    "--container",
+    "containers",
+    multiple=True,
+    metavar="ID",
+    help="Only of this container; the beginning is enough.",
+)
 @click.option(
     "--ring",
     "ring_kib",
@@ -32,12 +37,14 @@ from vmon.core.events import Event, EventCounts
     help="KiB of the guest's RAM for events.",
 )
 @click.option("--keep", is_flag=True, help="Leave the probe in the guest, idle.")
-@click.option("-o", "--output", type=click.Choice(("table", "jsonl")), default="table", show_default=True)
+@live_options
 def watch(
     target: str,
     events: tuple[str, ...],
     pids: tuple[int, ...],
     uids: tuple[int, ...],
+    tree_pid: int | None,
+    containers: tuple[str, ...],
     seconds: float | None,
     ring_kib: int,
     keep: bool,
@@ -50,75 +57,11 @@ def watch(
     """
     names = [name.strip() for word in events for name in word.split(",") if name.strip()]
     with attached(target) as vm:
-        put_in = vm.install_probe(ring_kib << 10)
-        click.echo(
-            f"probe: {put_in.sites} instructions changed in {put_in.paused_ms:.1f} ms"
-            if put_in.installed
-            else "probe: there already",
-            err=True,
-        )
-        try:
-            stream = vm.event_stream(*names)
-            stream.start()
-            try:
-                for event in stream.follow(seconds):
-                    if (not pids or event.pid in pids) and (not uids or event.uid in uids):
-                        show(event, output)
-            finally:
-                stream.stop()
-                for count in stream.counts():
-                    tell_lost(count)
-        finally:
-            if put_in.installed and not keep and not vm.rules():
-                report = vm.remove_probe()
-                click.echo(f"probe: taken out in {report.paused_ns / 1e6:.1f} ms", err=True)
-
-
-def show(event: Event, output: str) -> None:
-    """One event, at once."""
-    if output == "jsonl":
-        write_object(event, output)
-    else:
-        click.echo(line(event))
-    sys.stdout.flush()
-
-
-def tell_lost(count: EventCounts) -> None:
-    """Nothing is lost silently."""
-    if count.lost:
-        click.echo(f"lost: {count.lost:,} of {count.seen:,} {count.event}: the ring was full", err=True)
-
-
-def line(event: Event) -> str:
-    """One event for a person."""
-    who = (
-        f"{event.time_ns / 1e9:12.6f}  {event.event:<16} {event.pid:>6} {event.uid:>5} {cell(event.name):<15}"
-    )
-    verdict = "" if event.verdict == "allowed" else f"  {event.verdict.upper()} by rule {event.rule}"
-    return f"{who} {detail(event)}{verdict}".rstrip()
-
-
-def detail(event: Event) -> str:
-    """The object of an event."""
-    words: list[str] = []
-    if event.cmdline:
-        words.append(" ".join(event.cmdline))
-    elif event.path is not None:
-        words.append(event.path)
-    if event.new_path is not None:
-        words.append(f"-> {event.new_path}")
-    if event.address is not None:
-        host = f"[{event.address}]" if ":" in event.address else event.address
-        words.append(f"{event.protocol} {host}:{event.port}")
-    if event.signal is not None:
-        words.append(f"signal {event.signal}")
-    if event.target_pid is not None:
-        words.append(f"pid {event.target_pid}")
-    if event.exit_code is not None:
-        code, signal = event.exit_code >> 8, event.exit_code & 0x7F
-        words.append(f"by signal {signal}" if signal else f"status {code}")
-    if event.new_uid is not None and event.event == "process.setuid":
-        words.append(f"uid {event.new_uid} euid {event.new_euid}")
-    if event.cut:
-        words.append("(cut)")
-    return cell(" ".join(words))
+        tree = None if tree_pid is None else {record.key for record in vm.descendants(tree_pid)}
+        only = Only(frozenset(pids), frozenset(uids), containers, tree)
+        with (
+            probed(vm, ring_bytes=ring_kib << 10, keep=keep),
+            started(vm.event_stream(*names, only=only)) as stream,
+        ):
+            for event in stream.follow(seconds):
+                show(event, output)

@@ -21,14 +21,7 @@ def send_signal(probe: Probe, process: ProcessRecord, signal: int, *, force: boo
 
     UsageError for a thread of the kernel and for init, unless forced; NotSupported when the guest does not answer.
     """
-    if not force and process.kernel_thread:
-        raise UsageError(
-            f"process {process.pid} is a thread of the kernel", hint="--force sends the signal all the same"
-        )
-    if not force and process.pid == INIT:
-        raise UsageError(
-            "process 1 is the guest's init: without it the guest ends", hint="--force does it all the same"
-        )
+    refuse_protected(process, force=force)
     if process.state == "Z":
         return _act(process, signal, "gone already", done=False, took_ns=0)
     answer = probe.mailbox.ask("SIGNAL", pid=process.pid, start_ns=process.start_boottime_ns, signal=signal)
@@ -39,6 +32,18 @@ def send_signal(probe: Probe, process: ProcessRecord, signal: int, *, force: boo
     else:
         outcome = "sent"
     return _act(process, signal, outcome, done=answer.result == 0, took_ns=answer.took_ns)
+
+
+def refuse_protected(process: ProcessRecord, *, force: bool) -> None:
+    """UsageError for a thread of the kernel and for init, unless forced."""
+    if not force and process.kernel_thread:
+        raise UsageError(
+            f"process {process.pid} is a thread of the kernel", hint="--force does it all the same"
+        )
+    if not force and process.pid == INIT:
+        raise UsageError(
+            "process 1 is the guest's init: without it the guest ends", hint="--force does it all the same"
+        )
 
 
 def _act(process: ProcessRecord, signal: int, outcome: str, *, done: bool, took_ns: int) -> ActRecord:

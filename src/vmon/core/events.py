@@ -36,6 +36,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     """comm."""
     cpu: int
     cgroup_id: int
+    container_id: str | None = None
     exe: str | None = None
     """Program of the process where it is known: it was seen to start, or was there when watching began."""
     verdict: Verdict = "allowed"

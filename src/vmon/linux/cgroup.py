@@ -23,7 +23,7 @@ WANTS = Wants(
     structs={
         "css_set": "dfl_cgrp",
         "cgroup": "kn",
-        "kernfs_node": "name __parent|parent",
+        "kernfs_node": "name __parent|parent id",
     }
 )
 CONTAINER_ID = re.compile(r"(?:^|[/:-])([0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?(?=/|$)")
@@ -33,8 +33,37 @@ LXC_NAME = re.compile(r"/lxc(?:\.payload)?[./]([A-Za-z0-9._-]+)")
 def read_cgroups(kernel: Kernel, css_sets: Column) -> list[str | None]:
     """Path of each task's cgroup in the unified hierarchy; None when it can't be read."""
     sets, which = distinct(css_sets)
+    nodes = _nodes(kernel, sets)
+    parents, names = _climb(kernel, nodes)
+    paths = [_path(node, parents, names) for node in nodes.tolist()]
+    return [paths[index] if index >= 0 else None for index in which.tolist()]
+
+
+def read_containers(kernel: Kernel, css_sets: Column) -> dict[int, str]:
+    """Containers by the ids of their cgroups (inodes in cgroupfs): those that these tasks are in, and all above them.
+
+    Cgroups of no container are left out.
+    """
+    parents, names = _climb(kernel, _nodes(kernel, distinct(css_sets)[0]))
+    nodes = np.array([node for node in parents if node], dtype=np.uint64)
+    found = {}
+    for node, number in zip(
+        nodes.tolist(), kernel.read("kernfs_node", "id", nodes)["id"].tolist(), strict=True
+    ):
+        container = container_id(_path(node, parents, names))
+        if container is not None:
+            found[number] = container
+    return found
+
+
+def _nodes(kernel: Kernel, sets: Column) -> Column:
+    """The kernfs node of each css_set's cgroup, 0 for none."""
     groups = kernel.read("css_set", "dfl_cgrp", sets)["dfl_cgrp"]
-    nodes = kernel.read("cgroup", "kn", groups)["kn"]
+    return kernel.read("cgroup", "kn", groups)["kn"]
+
+
+def _climb(kernel: Kernel, nodes: Column) -> tuple[dict[int, int], dict[int, bytes]]:
+    """Parent and name of these nodes and of all above them."""
     parents: dict[int, int] = {0: 0}
     names: dict[int, bytes] = {}
     pending = unique(nodes)
@@ -48,8 +77,7 @@ def read_cgroups(kernel: Kernel, css_sets: Column) -> list[str | None]:
         for node, name in zip(pending.tolist(), columns["name"].tolist(), strict=True):
             names[node] = _name(kernel, name)
         pending = unique(above)
-    paths = [_path(node, parents, names) for node in nodes.tolist()]
-    return [paths[index] if index >= 0 else None for index in which.tolist()]
+    return parents, names
 
 
 def _name(kernel: Kernel, gva: int) -> bytes:

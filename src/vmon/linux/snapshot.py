@@ -272,6 +272,11 @@ class Snapshot:
         return cgroup.read_cgroups(self.kernel, self._columns["cgroups"])
 
     @cached_property
+    def containers(self) -> dict[int, str]:
+        """Container of each cgroup that a process is in, or that is above one, by the cgroup's id."""
+        return cgroup.read_containers(self.kernel, self._columns["cgroups"])
+
+    @cached_property
     def namespaces(self) -> dict[str, list[int | None]]:
         """Inode numbers by nsproxy field, and pid_ns, user_ns."""
         found = namespace.read_namespaces(self.kernel, self._columns["nsproxy"])

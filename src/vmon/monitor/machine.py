@@ -1,6 +1,6 @@
 """A VirtualMachine is an attached guest: it knows which kernel runs, and notices when that stops being true.
 
-Reads through the transport it was given; never writes to the guest, never pauses it. A reset, a kexec or another
+Reads through the transport it was given; what writes to the guest is in vmon.monitor.acts. A reset, a kexec or another
 kernel under the same target is noticed by RESET events, by the bases in RAM, by the clock standing still and by CR3,
 and the kernel is identified again. A hostile guest can at most make itself unidentifiable.
 """
@@ -8,16 +8,15 @@ and the kernel is identified again. A hostile guest can at most make itself unid
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
 from vmon.core.address import Gpa
-from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess
-from vmon.core.ports import PauseReport, ReadPhys, ReadRegs, WatchVm
-from vmon.core.records import DoctorRecord, EvidenceRecord, GuestRecord, SocketRecord
+from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported
+from vmon.core.ports import PatchCode, ReadPhys, ReadRegs, WakeVm, WatchVm, WritePhys
+from vmon.core.records import DoctorRecord, EvidenceRecord, GuestRecord, ProcessRecord, SocketRecord
 from vmon.kernel.identify import Identity, check_alive, identify, read_bases
 from vmon.kernel.memory import KernelMemory
 from vmon.linux import snapshot
@@ -25,15 +24,12 @@ from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.system import read_jiffies, read_system
 from vmon.linux.task import find_tasks
+from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
 from vmon.monitor.shelf import ProfileShelf
 from vmon.probe import config, hooks, place
 
 if TYPE_CHECKING:
-    from vmon.core.events import Answer, Event
-    from vmon.core.records import ActRecord, ProbeRecord
-    from vmon.core.rules import Rule, RuleRecord
-    from vmon.monitor.probing import EventStream
     from vmon.probe.install import Ports
 
 WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS
@@ -64,7 +60,7 @@ def rodata_of(identity: Identity) -> Gpa:
     return Gpa(identity.bases.text_gpa + identity.profile.rodata_offset)
 
 
-class VirtualMachine:
+class VirtualMachine(Acts):
     """An attached guest. Use it as a context manager; close() lets go of it."""
 
     def __init__(self, target: str, connection: Connection, wait_s: float = 0.0) -> None:
@@ -225,6 +221,29 @@ class VirtualMachine:
             )
         return Process.all_of(snapshot)[0]
 
+    def descendants(self, pid: int) -> list[ProcessRecord]:
+        """A process and all below it, children before grandchildren; loops of a lying guest are cut. NoSuchProcess."""
+        found = [self.process(pid).record()]
+        records = [process.record() for process in self.processes()]
+        seen = above = {found[0].key}
+        while above:
+            below = [record for record in records if record.parent_key in above and record.key not in seen]
+            found += below
+            above = {record.key for record in below}
+            seen = seen | above
+        return found
+
+    def _ports(self) -> Ports:
+        ram, vm = self._connection.ram, self._connection.watch
+        if isinstance(ram, WritePhys) and isinstance(vm, PatchCode) and isinstance(vm, WakeVm):
+            from vmon.probe.install import Ports  # noqa: PLC0415 - reading needs nothing of it
+
+            return Ports(ram, vm, vm)
+        raise NotSupported(
+            "this target can't be written to: it is a dump",
+            hint="`vmon doctor TARGET` tells what can be done",
+        )
+
     def sockets(self) -> list[SocketRecord]:
         """Every socket that a process holds."""
         return [record for records in self.snapshot().sockets for record in records]
@@ -238,94 +257,3 @@ class VirtualMachine:
 
         kernel = self._current()
         return examine(self.target, kernel, self._connection)
-
-    # Below, the guest is written to. Each call puts the probe in where it is not there.
-
-    def _ports(self) -> Ports:
-        from vmon.monitor.probing import ports_of  # noqa: PLC0415 - reading needs nothing of it
-
-        return ports_of(self._connection.ram, self._connection.watch)
-
-    def install_probe(self, ring_bytes: int = 1 << 20) -> ProbeRecord:
-        """Put the probe in, or adopt the one that is there. The guest stands still for a few milliseconds, once.
-
-        NotSupported where this guest or target has no place for it.
-        """
-        from vmon.monitor.probing import put_in  # noqa: PLC0415
-
-        return put_in(self._current(), self._ports(), ring_bytes)[1]
-
-    def remove_probe(self) -> PauseReport:
-        """Take the probe out: every changed instruction is as it was, rules are in force no more."""
-        from vmon.monitor.probing import take_out  # noqa: PLC0415
-
-        return take_out(self._current(), self._ports())
-
-    def event_stream(
-        self, *events: str, decide: Callable[[Event], Answer] | None = None, ring_bytes: int = 1 << 20
-    ) -> EventStream:
-        """A stream of events, not yet started; of all kinds where none is named.
-
-        `decide` answers the rules whose action is ask: "allow", "deny" or "kill", while the process waits.
-        UsageError for a name that is none, NotSupported for one that can't be seen here.
-        """
-        from vmon.monitor.probing import EventStream, put_in  # noqa: PLC0415
-
-        probe, _ = put_in(self._current(), self._ports(), ring_bytes)
-        programs = {process.key: process.exe for process in self.processes() if process.exe}
-        return EventStream(probe, events, {key: exe for key, exe in programs.items() if exe}, decide)
-
-    def events(self, *events: str, timeout_s: float | None = None) -> Iterator[Event]:
-        """Events as they happen, until `timeout_s` has passed. The probe stays when the loop ends, idle."""
-        stream = self.event_stream(*events)
-        stream.start()
-        try:
-            yield from stream.follow(timeout_s)
-        finally:
-            stream.stop()
-
-    def signal(self, pid: int, number: int, *, key: str = "", force: bool = False) -> ActRecord:
-        """Send a signal to a process, by the guest's own kernel; 1 to 10 ms.
-
-        With `key`, NoSuchProcess when the pid is another process's by now. UsageError for init and kernel threads,
-        unless forced.
-        """
-        from vmon.control.signals import send_signal  # noqa: PLC0415
-        from vmon.monitor.probing import put_in  # noqa: PLC0415
-
-        record = self.process(pid).record()
-        if key and record.key != key:
-            raise NoSuchProcess(f"process {pid} is {record.key} by now, not {key}")
-        probe, _ = put_in(self._current(), self._ports(), 1 << 20)
-        return send_signal(probe, record, number, force=force)
-
-    def add_rules(self, rules: Sequence[Rule], *, enforce: bool = True) -> list[RuleRecord]:
-        """Put rules behind those in force, and enforce all of them, or observe what they would do. They stay in force
-        when this program ends. The new ones, with their numbers. UsageError for a rule that makes no sense.
-        """
-        from vmon.monitor.probing import add_rules, family_of, put_in  # noqa: PLC0415
-        from vmon.probe.rules import RuleTable  # noqa: PLC0415
-
-        probe, _ = put_in(self._current(), self._ports(), 1 << 20)
-        return add_rules(RuleTable(probe, family_of(self.snapshot)), probe, rules, enforce=enforce)
-
-    def drop_rules(self, *numbers: int) -> None:
-        """Take rules out of force; all of them where none is named. UsageError for a number that is none."""
-        from vmon.monitor.probing import require_probe  # noqa: PLC0415
-        from vmon.probe.rules import RuleTable  # noqa: PLC0415
-
-        table = RuleTable(require_probe(self._current(), self._ports()))
-        table.drop(numbers or [record.number for record in table.read()])
-
-    def enforce(self, *, on: bool) -> None:
-        """Carry out what the rules in force say, or only tell what they would do; at once."""
-        from vmon.monitor.probing import require_probe  # noqa: PLC0415
-
-        require_probe(self._current(), self._ports()).put("enforce", int(on))
-
-    def rules(self) -> list[RuleRecord]:
-        """The rules in force, with how often each fitted; NotSupported where no probe is active."""
-        from vmon.monitor.probing import require_probe  # noqa: PLC0415
-        from vmon.probe.rules import RuleTable  # noqa: PLC0415
-
-        return RuleTable(require_probe(self._current(), self._ports())).read()

@@ -106,6 +106,10 @@ SHAPES = {
     "security_task_kill": "SIGNAL",
     "security_ptrace_access_check": "PTRACE",
     "security_file_open": "FILE",
+    "security_path_mknod": "DIR_ENTRY",
+    "security_inode_create": "INODE_ENTRY",
+    "security_path_symlink": "NAME",
+    "security_inode_symlink": "INODE_NAME",
     "security_path_unlink": "DIR_ENTRY",
     "security_inode_unlink": "INODE_ENTRY",
     "security_path_rename": "RENAME",
@@ -159,6 +163,18 @@ EVENTS: tuple[Event, ...] = (
     _event("process.ptrace", _deny("security_ptrace_access_check", "traced:task mode:number", "atomic")),
     _event("file.open", _deny("security_file_open", "file:file")),
     # The path hooks need CONFIG_SECURITY_PATH; the inode hooks see no mount, so no whole path.
+    # An open that creates asks here first: file.open comes when the new file is there already.
+    _event(
+        "file.create",
+        _deny("security_path_mknod", "folder:path entry:dentry mode:number device:number", "locked"),
+        _deny("security_inode_create", "folder:inode entry:dentry mode:number", "locked"),
+        note="a file, by open(2); a device, pipe or socket, by mknod(2) or bind(2)",
+    ),
+    _event(
+        "file.symlink",
+        _deny("security_path_symlink", "folder:path entry:dentry target:text", "locked"),
+        _deny("security_inode_symlink", "folder:inode entry:dentry target:text", "locked"),
+    ),
     _event(
         "file.unlink",
         _deny("security_path_unlink", "folder:path entry:dentry", "locked"),

@@ -22,14 +22,21 @@ Row = dict[str, Any]
 
 
 class Decoder:
-    """Makes events of one ABI. `exe_of` knows the programs of processes by their keys."""
+    """Makes events of one ABI. `exe_of` knows the programs of processes by their keys, `container_of` the containers of
+    cgroups by their ids."""
 
-    def __init__(self, abi: Abi, exe_of: Callable[[str], str | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        abi: Abi,
+        exe_of: Callable[[str], str | None] = lambda _: None,
+        container_of: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
         self._names = {number: name for name, number in abi.events.items()}
         self._head_bytes = abi.size("record")
         self._slot_bytes = abi.sizes["SLOT"]
         self._flags = abi.record_flags
         self._exe_of = exe_of
+        self._container_of = container_of
 
     def iter_events(self, batch: Batch) -> Iterator[Event]:
         """Events in the order in which their places were taken, each made when it is asked for."""
@@ -63,6 +70,7 @@ class Decoder:
             name=guest_text(bytes(record["comm"]).split(b"\0", 1)[0]),
             cpu=record["cpu"],
             cgroup_id=record["cgroup"],
+            container_id=self._container_of(record["cgroup"]),
             exe=more.pop("exe", None) or self._exe_of(key),
             verdict=self._verdict(record),
             errno=-record["verdict"],
@@ -170,6 +178,8 @@ FIELDS: dict[str, Callable[[Row, list[bytes]], Fields]] = {
     "file.unlink": _path,
     "file.rename": _two_paths,
     "file.link": _two_paths,
+    "file.create": _with_mode,
+    "file.symlink": _path,
     "file.mkdir": _with_mode,
     "file.rmdir": _path,
     "file.chmod": _with_mode,

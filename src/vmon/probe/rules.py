@@ -94,6 +94,11 @@ class RuleTable:
         probe.put("tags", int(bool(tags)))
         probe.settle()
 
+    @property
+    def in_force(self) -> bool:
+        """Whether there are any rules."""
+        return self._number() != 0
+
     def read(self) -> list[RuleRecord]:
         """The rules in force, with their hits."""
         table = self._in_force()

@@ -29,6 +29,7 @@ from vmon.arch.x86_64.code import (
 )
 from vmon.core.address import Gpa, Gva
 from vmon.core.errors import BadStructure
+from vmon.core.ports import Patch
 from vmon.linux.kernel import Kernel
 from vmon.probe.hooks import EVENTS, FUNCTIONS, TICKS, Event, Function
 from vmon.probe.place import SLOT_BYTES, SLOT_GVA
@@ -53,6 +54,13 @@ class Text:
     def place(self, gva: int) -> Gpa:
         """Where an address of the text lies; the image is in one piece."""
         return Gpa(self.gpa + gva - self.gva)
+
+    def patched(self, patches: Iterable[Patch]) -> Text:
+        """The same code with these changes."""
+        data = bytearray(self.data)
+        for patch in patches:
+            data[patch.gpa - self.gpa : patch.gpa - self.gpa + len(patch.new)] = patch.new
+        return Text(self.gva, self.gpa, bytes(data))
 
     def __contains__(self, gva: int) -> bool:
         return 0 <= gva - self.gva < len(self.data)

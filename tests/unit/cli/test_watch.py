@@ -3,54 +3,14 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.cli.conftest import Run
-from vmon.cli.watch import line, tell_lost
-from vmon.core.errors import NotSupported
-from vmon.core.events import Event, EventCounts
-
-
-def event(name: str, **more: object) -> Event:
-    who = {
-        "sequence": 0,
-        "time_ns": 1_500_000_000,
-        "key": "7@1",
-        "pid": 7,
-        "tid": 7,
-        "ppid": 1,
-        "uid": 33,
-        "euid": 33,
-    }
-    return Event(event=name, gid=0, name="x\x1b[m", cpu=0, cgroup_id=1, **who, **more)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("what", "end"),
-    [
-        (event("file.open", path="/a\nb"), "/a\\nb"),
-        (event("file.rename", path="/a", new_path="/b"), "/a -> /b"),
-        (event("process.exec", path="/bin/x", cmdline=["x", "-y"]), "x -y"),
-        (event("process.exit", exit_code=7 << 8), "status 7"),
-        (event("process.exit", exit_code=9), "by signal 9"),
-        (event("process.signal", signal=15, target_pid=3), "signal 15 pid 3"),
-        (event("process.setuid", new_uid=0, new_euid=0), "uid 0 euid 0"),
-        (event("net.connect", address="::1", port=80, protocol="tcp"), "tcp [::1]:80"),
-        (event("file.open", path="/s", verdict="denied", rule=2), "/s  DENIED by rule 2"),
-        (event("file.open", path="/s", cut=True), "/s (cut)"),
-    ],
-)
-def test_a_line_says_who_and_what(what: Event, end: str) -> None:
-    text = line(what)
-    assert text.startswith("    1.500000  ")
-    assert text.endswith(end)
-    assert "x\\x1b[m" in text
-    assert text.isprintable()
-
-
-def test_what_was_lost_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_lost(EventCounts(event="file.open", seen=2000, lost=1000, denied=0, asked=0, unanswered=0))
-    tell_lost(EventCounts(event="file.link", seen=2000, lost=0, denied=0, asked=0, unanswered=0))
-    assert capsys.readouterr().err == "lost: 1,000 of 2,000 file.open: the ring was full\n"
+from vmon.core.errors import NoSuchProcess, NotSupported
 
 
 def test_a_guest_that_can_t_be_written_to(run: Run) -> None:
     with pytest.raises(NotSupported):
         run("watch", "x")
+
+
+def test_a_tree_that_is_not_there(run: Run) -> None:
+    with pytest.raises(NoSuchProcess):
+        run("watch", "x", "--tree", "99999")

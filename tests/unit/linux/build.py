@@ -159,7 +159,7 @@ NEW = {
     "thread_node:list_head utime:u64 stime:u64 start_time:u64 start_boottime:u64 real_cred:p cred:p comm:char*16 "
     "fs:p files:p nsproxy:p signal:p seccomp:seccomp pad:u64*200 cgroups:p atomic_flags:u64",
     "mm_struct": f"mm_mt:maple_tree pgd:p {MM} rss_stat:percpu_counter*4",
-    "kernfs_node": "count:u64 __parent:p name:p",
+    "kernfs_node": "count:u64 __parent:p name:p id:u64",
     "qstr_union": "hash:u32 len:u32 name:p",
     "d_hash": "next:p pprev:p",
     "dentry": "d_flags:u32 d_hash:d_hash d_parent:p :d_name_holder d_inode:p d_shortname:char*40 d_op:p",
@@ -178,7 +178,7 @@ OLD = {
     "real_parent:p group_leader:p thread_pid:p thread_node:list_head utime:u64 stime:u64 start_time:u64 "
     "start_boottime:u64 real_cred:p cred:p comm:char*16 fs:p files:p nsproxy:p signal:p seccomp:seccomp cgroups:p",
     "mm_struct": f"mmap:p pgd:p {MM} rss_stat:mm_rss_stat",
-    "kernfs_node": "count:u64 parent:p name:p",
+    "kernfs_node": "count:u64 parent:p name:p id:u64",
     "qstr": "hash:u32 len:u32 name:p",
     "d_hash": "next:p pprev:p",
     "dentry": "d_flags:u32 d_hash:d_hash d_parent:p d_name:qstr d_inode:p d_iname:char*32 d_op:p",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import steady
 from tests.unit.linux.build import Guest
-from vmon.linux.cgroup import MAX_DEPTH, MAX_NAME_BYTES, container_id, read_cgroups
+from vmon.linux.cgroup import MAX_DEPTH, MAX_NAME_BYTES, container_id, read_cgroups, read_containers
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -58,6 +58,16 @@ def test_names_that_cannot_be_read_or_have_no_end() -> None:
     assert paths(guest, made) == ["/?"]
     guest.set(node, "kernfs_node", {"name": guest.data(b"A" * 1000)})
     assert paths(guest, made) == ["/" + "A" * MAX_NAME_BYTES]
+
+
+def test_containers_by_the_ids_of_their_cgroups() -> None:
+    guest = Guest("new")
+    made = [guest.cgroup(b"docker", ID.encode(), b"inner"), guest.cgroup(b"user.slice"), guest.new("css_set")]
+    node = guest.get(guest.get(made[0], "css_set", "dfl_cgrp"), "cgroup", "kn")
+    above = guest.get(node, "kernfs_node", "__parent")
+    for number, at in ((70, node), (60, above), (50, guest.get(above, "kernfs_node", "__parent"))):
+        guest.set(at, "kernfs_node", {"id": number})
+    assert read_containers(guest.kernel(), np.array([*made, 0], dtype=np.uint64)) == {70: ID, 60: ID}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from vmon.probe.hooks import ARGUMENT_KINDS, EVENTS, FUNCTIONS, TICKS, WANTS, Co
 def test_events_have_names_of_their_own() -> None:
     names = [event.name for event in (*EVENTS, *TICKS)]
     assert len(names) == len(set(names))
-    assert len(EVENTS) == 23
+    assert len(EVENTS) == 25
     assert all(name.count(".") == 1 and name == name.lower() for name in names)
 
 

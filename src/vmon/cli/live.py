@@ -1,0 +1,113 @@
+"""What commands share that show events as they happen: the probe around them, a line an event, what was lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from vmon.cli.output import cell, write_object
+from vmon.core.events import Event, EventCounts
+from vmon.monitor.acts import RING_BYTES
+from vmon.monitor.machine import VirtualMachine
+from vmon.monitor.stream import EventStream
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def live_options(function: F) -> F:
+    """--seconds and -o of a command that goes on until it is interrupted."""
+    function = click.option(
+        "-o", "--output", type=click.Choice(("table", "jsonl")), default="table", show_default=True
+    )(function)
+    return click.option(
+        "--seconds", type=click.FloatRange(min=0), help="End after so long; else with Ctrl-C."
+    )(function)
+
+
+@contextmanager
+def probed(vm: VirtualMachine, *, ring_bytes: int = RING_BYTES, keep: bool = False) -> Iterator[None]:
+    """A guest with the probe in it; taken out at the end, unless rules are in force or it was there before."""
+    put_in = vm.install_probe(ring_bytes)
+    click.echo(
+        f"probe: {put_in.sites} instructions changed in {put_in.paused_ms:.1f} ms"
+        if put_in.installed
+        else "probe: there already",
+        err=True,
+    )
+    try:
+        yield
+    finally:
+        if put_in.installed and not keep and not vm.rules():
+            report = vm.remove_probe()
+            click.echo(f"probe: taken out in {report.paused_ns / 1e6:.1f} ms", err=True)
+
+
+@contextmanager
+def started(stream: EventStream) -> Iterator[EventStream]:
+    """A stream that runs; what it lost and who got no answer is said at the end."""
+    stream.start()
+    try:
+        yield stream
+    finally:
+        stream.stop()
+        for count in stream.counts():
+            tell_counts(count)
+
+
+def show(event: Event, output: str) -> None:
+    """One event, at once."""
+    if output == "jsonl":
+        write_object(event, output)
+    else:
+        click.echo(line(event))
+    sys.stdout.flush()
+
+
+def tell_counts(count: EventCounts) -> None:
+    """Nothing is lost silently, and nobody goes unanswered silently."""
+    if count.lost:
+        click.echo(f"lost: {count.lost:,} of {count.seen:,} {count.event}: the ring was full", err=True)
+    if count.unanswered:
+        click.echo(
+            f"unanswered: {count.unanswered:,} of {count.asked:,} {count.event}: decided by the rules' fallback",
+            err=True,
+        )
+
+
+def line(event: Event) -> str:
+    """One event for a person."""
+    who = (
+        f"{event.time_ns / 1e9:12.6f}  {event.event:<16} {event.pid:>6} {event.uid:>5} {cell(event.name):<15}"
+    )
+    verdict = "" if event.verdict == "allowed" else f"  {event.verdict.upper()} by rule {event.rule}"
+    return f"{who} {detail(event)}{verdict}".rstrip()
+
+
+def detail(event: Event) -> str:
+    """The object of an event."""
+    words: list[str] = []
+    if event.cmdline:
+        words.append(" ".join(event.cmdline))
+    elif event.path is not None:
+        words.append(event.path)
+    if event.new_path is not None:
+        words.append(f"-> {event.new_path}")
+    if event.address is not None:
+        host = f"[{event.address}]" if ":" in event.address else event.address
+        words.append(f"{event.protocol} {host}:{event.port}")
+    if event.signal is not None:
+        words.append(f"signal {event.signal}")
+    if event.target_pid is not None:
+        words.append(f"pid {event.target_pid}")
+    if event.exit_code is not None:
+        code, signal = event.exit_code >> 8, event.exit_code & 0x7F
+        words.append(f"by signal {signal}" if signal else f"status {code}")
+    if event.new_uid is not None and event.event == "process.setuid":
+        words.append(f"uid {event.new_uid} euid {event.new_euid}")
+    if event.cut:
+        words.append("(cut)")
+    return cell(" ".join(words))

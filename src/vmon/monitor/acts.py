@@ -1,0 +1,249 @@
+"""The half of a VirtualMachine that changes its guest: the probe, rules, signals.
+
+Writes to the guest through vmon.probe and vmon.control, and only when one of these is called. The probe is put in by
+what first needs it, and stays until it is removed. Each method imports what it needs: who only reads pays for nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
+
+if TYPE_CHECKING:
+    from vmon.control.asks import Decide
+    from vmon.core.events import Event
+    from vmon.core.ports import PauseReport
+    from vmon.core.records import ActRecord, ProbeRecord
+    from vmon.core.rules import Rule, RuleRecord
+    from vmon.linux.kernel import Kernel
+    from vmon.linux.snapshot import Snapshot
+    from vmon.monitor.process import Process
+    from vmon.monitor.stream import EventStream
+    from vmon.probe.install import Ports, Probe
+    from vmon.probe.rules import RuleTable
+
+RING_BYTES = 1 << 20
+
+
+class Acts(ABC):
+    """What can be done to an attached guest. Each call puts the probe in where it is not there."""
+
+    _probe: Probe | None = None
+
+    @abstractmethod
+    def _current(self) -> Kernel:
+        """The running kernel."""
+
+    @abstractmethod
+    def _ports(self) -> Ports:
+        """What writes to the guest; NotSupported for a target that can't be written to."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """All processes as columns."""
+
+    @abstractmethod
+    def process(self, pid: int) -> Process:
+        """One process."""
+
+    # The probe.
+
+    def install_probe(self, ring_bytes: int = RING_BYTES) -> ProbeRecord:
+        """Put the probe in, or adopt the one that is there. The guest stands still for a few milliseconds, once.
+
+        NotSupported where this guest or target has no place for it.
+        """
+        from vmon.core.records import ProbeRecord  # noqa: PLC0415
+        from vmon.probe.hooks import EVENTS  # noqa: PLC0415
+        from vmon.probe.install import install  # noqa: PLC0415
+
+        self._probe, report = install(self._current(), self._ports(), ring_bytes)
+        seen = self._probe.events()
+        return ProbeRecord(
+            installed=report.patches > 0,
+            sites=report.patches,
+            paused_ms=round(report.paused_ns / 1e6, 3),
+            events=seen,
+            not_seen={event.name: "`vmon doctor` tells why" for event in EVENTS if event.name not in seen},
+        )
+
+    def remove_probe(self) -> PauseReport:
+        """Take the probe out: every changed instruction is as it was, rules are in force no more."""
+        from vmon.core.ports import PauseReport  # noqa: PLC0415
+        from vmon.probe.install import find  # noqa: PLC0415
+
+        probe = find(self._current(), self._ports())
+        self._probe = None
+        return PauseReport(0, 0) if probe is None else probe.remove()
+
+    def _known_probe(self) -> Probe | None:
+        """The probe that this object has used before, while it is whole and in the kernel that runs."""
+        kernel = self._current()
+        if self._probe is not None and not (self._probe.kernel is kernel and self._probe.active()):
+            self._probe = None
+        return self._probe
+
+    def _need_probe(self, ring_bytes: int = RING_BYTES) -> Probe:
+        if self._known_probe() is None:
+            self.install_probe(ring_bytes)
+        assert self._probe is not None
+        return self._probe
+
+    def _active_probe(self) -> Probe:
+        """NotSupported where none is active."""
+        from vmon.probe.install import find  # noqa: PLC0415
+
+        probe = self._known_probe()
+        if probe is None:
+            probe = find(self._current(), self._ports())
+            if probe is None or not probe.hooked():
+                raise NotSupported("no probe is active in this guest")
+        return probe
+
+    # Events.
+
+    def event_stream(
+        self,
+        *events: str,
+        decide: Decide | None = None,
+        only: Callable[[Event], bool] = lambda _: True,
+        ring_bytes: int = RING_BYTES,
+    ) -> EventStream:
+        """A stream of events, not yet started; of all kinds where none is named.
+
+        `decide` answers the rules whose action is ask: "allow", "deny" or "kill", while the process waits. `only` is
+        shown every event and says which are given (vmon.monitor.only). UsageError for a name that is none,
+        NotSupported for one that can't be seen here.
+        """
+        from vmon.monitor.stream import EventStream  # noqa: PLC0415
+
+        return EventStream(self._need_probe(ring_bytes), events, self.snapshot, decide, only)
+
+    def events(self, *events: str, timeout_s: float | None = None) -> Iterator[Event]:
+        """Events as they happen, until `timeout_s` has passed. The probe stays when the loop ends, idle."""
+        stream = self.event_stream(*events)
+        stream.start()
+        try:
+            yield from stream.follow(timeout_s)
+        finally:
+            stream.stop()
+
+    # Processes.
+
+    def signal(self, pid: int, number: int, *, key: str = "", force: bool = False) -> ActRecord:
+        """Send a signal to a process, by the guest's own kernel; 1 to 10 ms.
+
+        With `key`, NoSuchProcess when the pid is another process's by now. UsageError for init and kernel threads,
+        unless forced.
+        """
+        from vmon.control.signals import send_signal  # noqa: PLC0415
+
+        record = self.process(pid).record()
+        if key and record.key != key:
+            raise NoSuchProcess(f"process {pid} is {record.key} by now, not {key}")
+        return send_signal(self._need_probe(), record, number, force=force)
+
+    def quarantine(self, pid: int, *, force: bool = False) -> list[RuleRecord]:
+        """From now on a process, and whatever it starts, may compute and read, and do nothing else: no exec, no change
+        of a file, no connection, no tracing. Files that are open stay so. The rules that see to it, which come first.
+
+        UsageError for init and kernel threads, unless forced, and where rules are only observed.
+        """
+        from vmon.control.quarantine import rules_for  # noqa: PLC0415
+        from vmon.control.signals import refuse_protected  # noqa: PLC0415
+
+        record = self.process(pid).record()
+        refuse_protected(record, force=force)
+        added = self._put_rules(rules_for(record.key), first=True)
+        if not self.enforcing:
+            self.drop_rules(*(record.number for record in added))
+            raise UsageError("rules are only observed in this guest", hint="vmon rules TARGET --enforce")
+        return added
+
+    def release(self, pid: int) -> int:
+        """Let a process out of its quarantine; how many rules are gone with it. NoSuchProcess where it is in none."""
+        from vmon.control.quarantine import holds  # noqa: PLC0415
+
+        key = self.process(pid).key
+        numbers = [record.number for record in self.rules() if holds(record.rule, key)]
+        if not numbers:
+            raise NoSuchProcess(
+                f"process {pid} is not in quarantine", hint="`vmon rules TARGET` shows who is"
+            )
+        self.drop_rules(*numbers)
+        return len(numbers)
+
+    # Rules.
+
+    def add_rules(self, rules: Sequence[Rule]) -> list[RuleRecord]:
+        """Put rules behind those in force; the new ones, with their numbers. They stay in force when this program ends.
+
+        The first rules of a guest are carried out, later ones as those before them (`enforce`). UsageError for a rule
+        that makes no sense.
+        """
+        return self._put_rules(rules, first=False)
+
+    def drop_rules(self, *numbers: int) -> None:
+        """Take rules out of force; all of them where none is named. UsageError for a number that is none."""
+        table = self._table(self._active_probe())
+        table.drop(numbers or [record.number for record in table.read()])
+
+    def rules(self) -> list[RuleRecord]:
+        """The rules in force, with how often each fitted; NotSupported where no probe is active."""
+        return self._table(self._active_probe()).read()
+
+    def enforce(self, *, on: bool) -> None:
+        """Carry out what the rules in force say, or only tell what they would do; at once."""
+        self._active_probe().put("enforce", int(on))
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether rules are carried out; NotSupported where no probe is active."""
+        return bool(self._active_probe().get("config", "enforce"))
+
+    def cgroup_of(self, container: str) -> int:
+        """Id of the topmost cgroup of a container, by the container's id or the beginning of it. UsageError."""
+        found = self.snapshot().containers
+        ids = {name for name in found.values() if name.startswith(container)} if container else set()
+        if len(ids) != 1:
+            what = "no container" if not ids else f"{len(ids)} containers"
+            raise UsageError(
+                f"{what} of this guest has an id that begins with {container!r}",
+                hint="`vmon tree TARGET` shows the containers",
+            )
+        # A cgroup is made before those below it.
+        return min(number for number, name in found.items() if name in ids)
+
+    def _put_rules(self, rules: Sequence[Rule], *, first: bool) -> list[RuleRecord]:
+        probe = self._need_probe()
+        table = self._table(probe)
+        if not table.in_force:
+            probe.put("enforce", 1)
+        added = table.put_first(rules) if first else table.add(rules)
+        probe.switch(on=True)
+        return added
+
+    def _table(self, probe: Probe) -> RuleTable:
+        from vmon.probe.rules import RuleTable  # noqa: PLC0415
+
+        return RuleTable(probe, family_in(self.snapshot))
+
+
+def family_in(snapshot: Callable[[], Snapshot]) -> Callable[[tuple[int, int]], list[tuple[int, int]]]:
+    """Tells who descends from a process, itself first, by looking at the guest each time."""
+
+    def family(root: tuple[int, int]) -> list[tuple[int, int]]:
+        found = snapshot()
+        keys = list(zip(found.pid, found.start_boottime_ns, strict=True))
+        parents = dict(zip(keys, found.ppid, strict=True))
+        members = {root[0]} if root in parents else set()
+        more = members
+        while more:
+            more = {pid for (pid, _), ppid in parents.items() if ppid in members} - members
+            members |= more
+        return [key for key in keys if key[0] in members]
+
+    return family
