@@ -39,7 +39,7 @@ def test_for_people() -> None:
     assert "  memory   151 pages (604.0 KiB): 151 at 0x1000" in lines
     head = next(number for number, line in enumerate(lines) if line.startswith("EVENT"))
     table = {line.split()[0]: line.split() for line in lines[head + 1 : lines.index("", head)]}
-    assert len(table) == 25
+    assert len(table) == 27
     assert table["process.fork"] == [
         "process.fork", "call", "sites", "1", "observe", "may", "sleep", "wake_up_new_task",
     ]  # fmt: skip
@@ -60,7 +60,7 @@ def test_a_guest_whose_text_is_not_there(run: Run) -> None:
     answer = run("doctor", "x")
     assert answer.exit_code == 0
     lines = answer.stdout.splitlines()
-    assert sum("not available" in line for line in lines) == 25
+    assert sum("not available" in line for line in lines) == 27
     assert any(line.startswith("file.open: ") and "not all RAM" in line for line in lines)
     assert any("the kernel's text can't be searched" in line for line in lines)
     assert "  memory   0 pages (0 B): none" in lines
