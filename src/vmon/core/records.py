@@ -311,3 +311,35 @@ class ProbeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds of events that it sees."""
     not_seen: dict[str, str]
     """The others, with the reason."""
+
+
+class DifferenceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing about a probe that is not as vmon wrote it."""
+
+    what: str
+    """instruction, code, configuration, page-table entry, slot, recording, or probe for all of it."""
+    address: int
+    """In the guest's kernel half."""
+    expected: str
+    """Bytes, as hex."""
+    found: str
+    said: str
+    """The same as a sentence."""
+
+
+class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a probe is as vmon wrote it."""
+
+    intact: bool
+    differences: list[DifferenceRecord]
+    took_ms: float
+
+
+class NoticeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What happened to the watching itself, between the events of a guest."""
+
+    event: str
+    """vmon.tampered, vmon.repaired, vmon.intact, vmon.rules, vmon.rebooted, vmon.installed."""
+    said: str
+    differences: list[DifferenceRecord] = []
+    """Of vmon.tampered."""

@@ -9,7 +9,6 @@ remove the probe. Source of what is installed: probe/src.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +22,10 @@ from vmon.probe.abi import Abi, load_abi
 from vmon.probe.config import MAGIC
 from vmon.probe.mailbox import Mailbox
 from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot
-from vmon.probe.plan import encode_config, make_plan, undo
+from vmon.probe.plan import Plan, encode_config, make_plan, undo
 from vmon.probe.ring import Ring
 from vmon.probe.sites import Text, find_strangers, read_text, survey
+from vmon.probe.tamper import plan_of
 from vmon.probe.window import Window
 
 CHUNK_ORDER = 4
@@ -51,8 +51,9 @@ class Probe:
         self.abi = abi
         self.window = window
         self.mailbox = Mailbox(abi, window, ports.vm.wake)
+        self.plan: Plan | None = None
+        """What it was installed, or adopted, after; known to `install` alone."""
         self._ports = ports
-        self._sites: dict[Gpa, bytes] = {}
 
     # Words of the configuration and of the state.
 
@@ -91,21 +92,25 @@ class Probe:
         return Ring(self.abi, self.window, slots)
 
     def give_pages(self, offset: int, count: int, *, writable: bool) -> int:
-        """Put pages that the guest's own kernel gives behind an offset, in whole 64 KiB; how many there were.
+        """Put pages that the guest's own kernel gives behind an offset, in whole 64 KiB; how many there are.
 
-        They stay the probe's for the guest's life. NotSupported when the guest has not enough.
+        Those that a vmon got that died meanwhile count. They stay the probe's for the guest's life. NotSupported when
+        the guest has not enough.
         """
-        pages: list[Gpa] = []
-        while len(pages) < count:
-            answer = self.mailbox.ask("GET_PAGES", order=CHUNK_ORDER)
-            if answer.result:
-                raise NotSupported(
-                    f"the guest gave {len(pages)} of {count} pages", hint="it is out of memory right now"
-                )
-            start = self.kernel.memory.gpa(Gva(answer.value))
-            pages.extend(Gpa(start + PAGE_SIZE_BYTES * number) for number in range(1 << CHUNK_ORDER))
-        self.window.map(offset, pages, writable=writable)
-        return len(pages)
+        there, chunk = 0, 1 << CHUNK_ORDER
+        while there < count:
+            at = offset + there * PAGE_SIZE_BYTES
+            if not self.window.entry(at + (chunk - 1) * PAGE_SIZE_BYTES):
+                answer = self.mailbox.ask("GET_PAGES", order=CHUNK_ORDER)
+                if answer.result:
+                    raise NotSupported(
+                        f"the guest gave {there} of {count} pages", hint="it is out of memory right now"
+                    )
+                start = self.kernel.memory.gpa(Gva(answer.value))
+                pages = [Gpa(start + PAGE_SIZE_BYTES * number) for number in range(chunk)]
+                self.window.map(at, pages, writable=writable)
+            there += chunk
+        return there
 
     def switch(self, *, on: bool) -> None:
         """Let events be seen, or pass. The mailbox is answered either way."""
@@ -114,6 +119,11 @@ class Probe:
 
     def settle(self) -> None:
         """Open the gates of what is recorded or judged, and no others; called when that has changed."""
+        at, _ = self._place("config", "gates")
+        self.window.write(at, self.gates())
+
+    def gates(self) -> bytes:
+        """A byte for each entry, 1 where what comes is recorded or judged, as the configuration has it."""
         abi = self.abi
         kinds = 0
         if self.get("config", "enabled"):
@@ -126,23 +136,23 @@ class Probe:
         hooks = self._hooks()
         seen = (np.uint64(kinds) >> hooks["kind"].astype(np.uint64)) & np.uint64(1)
         gates = (hooks["shape"] == abi.shapes["TICK"]) | (seen != 0)
-        at, _ = self._place("config", "gates")
-        self.window.write(at, gates.astype(np.uint8).tobytes())
+        return bytes(gates.astype(np.uint8))
+
+    def open_gates(self) -> bytes:
+        """A byte for each entry, as they are."""
+        at, size = self._place("config", "gates")
+        return self.window.read(at, size)
 
     def _hooks(self) -> NDArray[np.void]:
         """struct vmon_hook of every entry."""
         at, size = self._place("config", "hooks")
         return np.frombuffer(self.window.read(at, size), self.abi.dtype("hook"))
 
-    def know_sites(self, patches: Sequence[Patch]) -> None:
-        """The instructions that lead here while the probe is active."""
-        self._sites = {Gpa(patch.gpa): patch.new for patch in patches}
-
     def active(self) -> bool:
         """Whether every instruction that should leads here. A few microseconds."""
-        phys = self.kernel.memory.phys
-        return bool(self._sites) and all(
-            phys.read(gpa, len(code)) == code for gpa, code in self._sites.items()
+        read = self.kernel.memory.phys.read
+        return self.plan is not None and all(
+            read(patch.gpa, len(patch.new)) == patch.new for patch in self.plan.patches
         )
 
     def hooked(self) -> int:
@@ -197,26 +207,30 @@ def find(kernel: Kernel, ports: Ports, abi: Abi | None = None) -> Probe | None:
 
 
 def install(kernel: Kernel, ports: Ports, ring_bytes: int = 1 << 20) -> tuple[Probe, PauseReport]:
-    """Put a probe into a guest, or adopt the one that is there. Nothing is watched until it is switched on.
+    """Put a probe into a guest, or wake the one that is there, and finish what a vmon began that died.
 
-    What a vmon that died in the middle of it left undone is done.
+    Nothing is watched until it is switched on.
     """
     abi = load_abi()
     probe = find(kernel, ports, abi)
-    text = read_text(kernel)
-    if probe is not None:
-        text = text.patched(probe.undoing(text))
-    plan = make_plan(kernel, abi, survey(kernel, text))
     if probe is None:
+        plan = make_plan(kernel, abi, survey(kernel))
         probe = _place(kernel, ports, abi, bytes(plan.code), encode_config(kernel, abi, plan))
-    probe.know_sites(plan.patches)
+    else:
+        plan = plan_of(kernel, abi, probe.window)
+    probe.plan = plan
     probe.settle()
-    phys = kernel.memory.phys
-    missing = [patch for patch in plan.patches if phys.read(Gpa(patch.gpa), len(patch.old)) == patch.old]
-    report = ports.code.patch(missing) if missing else PauseReport(0, 0)
+    report = _complete(kernel, ports, plan)
     if not probe.get("config", "ring_slots"):
         _make_ring(probe, ring_bytes)
     return probe, report
+
+
+def _complete(kernel: Kernel, ports: Ports, plan: Plan) -> PauseReport:
+    """Change what is as it was without a probe: all of it, or what a vmon left that died in the middle of it."""
+    read = kernel.memory.phys.read
+    missing = [patch for patch in plan.patches if read(patch.gpa, len(patch.old)) == patch.old]
+    return ports.code.patch(missing) if missing else PauseReport(0, 0)
 
 
 def _place(kernel: Kernel, ports: Ports, abi: Abi, code: bytes, config: bytes) -> Probe:

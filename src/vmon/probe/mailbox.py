@@ -48,26 +48,29 @@ class Mailbox:
 
     def ask(self, op: str, timeout_s: float = ANSWER_S, **values: int) -> Answer:
         """Have something done. NotSupported when the guest does not answer in time."""
+        begin = time.perf_counter_ns()
+        deadline = time.monotonic() + timeout_s
+        # What somebody asked who died since is done first: the fields of two requests must not mix.
+        self._wait(self._get("request"), begin, deadline)
         for name, value in values.items():
             self._put(name, value)
         self._put("op", self._abi.ops[op])
         request = self._get("done") + 1
-        begin = time.perf_counter_ns()
         self._put("request", request)
-        deadline = time.monotonic() + timeout_s
+        self._wait(request, begin, deadline)
+        result = self._get("result")
+        return Answer(
+            result - (1 << 64) if result >> 63 else result, self._get("value"), time.perf_counter_ns() - begin
+        )
+
+    def _wait(self, request: int, begin: int, deadline: float) -> None:
         woken = False
         while self._get("done") != request:
-            now = time.monotonic()
-            if now > deadline:
+            if time.monotonic() > deadline:
                 raise NotSupported(
-                    f"the guest did not answer within {timeout_s:g} s",
-                    hint="is it paused, or hung? `vmon info` tells",
+                    "the guest did not answer in time", hint="is it paused, or hung? `vmon info` tells"
                 )
             if not woken and time.perf_counter_ns() - begin > WAKE_AFTER_S * 1e9:
                 self._wake()
                 woken = True
             time.sleep(POLL_S)
-        result = self._get("result")
-        return Answer(
-            result - (1 << 64) if result >> 63 else result, self._get("value"), time.perf_counter_ns() - begin
-        )

@@ -144,8 +144,7 @@ class RuleTable:
         return self._abi.sizes["LEDGER_AT"] + offset + (number - 1) * self._hits_size()
 
     def _give(self, at: int, size_bytes: int, *, writable: bool) -> None:
-        if not self._probe.window.entry(at):
-            self._probe.give_pages(at, -(-size_bytes // PAGE_SIZE_BYTES), writable=writable)
+        self._probe.give_pages(at, -(-size_bytes // PAGE_SIZE_BYTES), writable=writable)
 
     def _in_force(self) -> np.void | None:
         number = self._number()

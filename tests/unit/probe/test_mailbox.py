@@ -41,3 +41,12 @@ def test_it_is_answered_in_any_process_that_does_something(native: NativeGuest) 
 def test_a_guest_that_does_not_answer(native: NativeGuest) -> None:
     with pytest.raises(NotSupported, match="did not answer"):
         Mailbox(native.abi, native.window).ask("GET_PAGES", timeout_s=0.05, order=0)
+
+
+def test_what_a_dead_host_asked_for_is_done_first(native: NativeGuest) -> None:
+    """Its fields would mix with those of the next request."""
+    with pytest.raises(NotSupported):
+        Mailbox(native.abi, native.window).ask("SIGNAL", timeout_s=0.01, pid=42, start_ns=7, signal=15)
+    assert native.word("native_killed", 1) == 0
+    assert mailbox(native).ask("GET_PAGES", order=4).value == 0x10000
+    assert native.word("native_killed", 1) == 15

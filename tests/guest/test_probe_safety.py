@@ -1,0 +1,137 @@
+"""Whoever dies, and whenever, the guest goes on, what is enforced stays enforced, and the next vmon takes over."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+import vmon
+from tests.guest.pauses import PauseLog
+from tests.guest.victim import PAUSES, Victim
+from vmon.core.rules import Rule
+from vmon.lab.guest import LabGuest
+from vmon.linux.system import read_jiffies
+from vmon.probe.sites import read_text, survey
+
+LONG = bool(os.environ.get("VMON_TEST_LONG"))
+"""Set by `./dev guest --long`."""
+MOMENTS = 40 if LONG else 10
+SEED = 2013
+PROMISE_S = 0.1
+RESCUE_S = 4.0
+"""A pause outlives its owner by some milliseconds; here there is room for a busy machine."""
+PATIENCE_S = 20.0
+
+
+def complaints(guest: LabGuest) -> set[str]:
+    said = guest.run("dmesg").text.splitlines()
+    return {line for line in said if any(word in line for word in ("Oops", "WARNING:", "BUG:", "ftrace bug"))}
+
+
+@pytest.fixture(autouse=True)
+def no_complaint(guest: LabGuest) -> Iterator[None]:
+    # Of the machine that it runs on a kernel may complain as it boots.
+    before = complaints(guest)
+    yield
+    assert complaints(guest) <= before
+
+
+class Bystander:
+    """A guest as it was before anybody came: text, and the sites that a probe changes."""
+
+    def __init__(self, guest: LabGuest) -> None:
+        self.guest = guest
+        self.pid = int(guest.run("sleep 100000 >/dev/null 2>&1 & echo $!").text)
+        guest.run("echo s >/tmp/secret")
+        with vmon.attach(guest.name) as vm:
+            self.text = read_text(vm.kernel).data
+            assert not survey(vm.kernel).strangers
+            self.sites = vm.install_probe().sites
+            vm.remove_probe()
+
+    def require_goes_on(self, vm: vmon.VirtualMachine) -> None:
+        """It answers, and its clock moves."""
+        before = read_jiffies(vm.kernel)
+        assert self.guest.run("echo on").out == b"on\n"
+        deadline = time.monotonic() + PATIENCE_S
+        while read_jiffies(vm.kernel) == before:
+            assert time.monotonic() < deadline, "its clock stands still"
+
+    def refuses(self) -> bool:
+        said = self.guest.run("cat /tmp/secret")
+        return said.out == b"" and b"not permitted" in said.err
+
+    def require_whole(self, vm: vmon.VirtualMachine) -> None:
+        """Events are seen by every site, and come."""
+        vm.install_probe()
+        assert len(survey(vm.kernel).strangers) == self.sites
+        stream = vm.event_stream("file.open")
+        stream.start()
+        self.guest.run("cat /etc/hosts")
+        assert "/etc/hosts" in [event.path for event in stream.take()]
+        stream.stop()
+
+    def require_clean(self, vm: vmon.VirtualMachine) -> None:
+        """Nothing of the probe is left in the kernel's text."""
+        vm.remove_probe()
+        assert read_text(vm.kernel).data == self.text
+
+    def end(self) -> None:
+        self.guest.run(f"kill {self.pid}; rm -f /tmp/secret")
+
+
+@pytest.fixture
+def bystander(guest: LabGuest) -> Iterator[Bystander]:
+    found = Bystander(guest)
+    yield found
+    with vmon.attach(guest.name) as vm:
+        vm.remove_probe()
+    found.end()
+
+
+@pytest.mark.parametrize("adopts", [False, True], ids=["alone", "adopting"])
+def test_kill_minus_nine_at_any_moment(guest: LabGuest, bystander: Bystander, adopts: bool) -> None:
+    """At a random moment of a random stage; each time another vmon adopts the probe or takes it out."""
+    dice = random.Random(f"{SEED} {guest.record.series} {adopts}")
+    if adopts:
+        with vmon.attach(guest.name) as vm:
+            vm.add_rules([Rule(events=("file.open",), path="/tmp/secret")])
+    lengths = Victim(guest.name, bystander.pid, adopts=adopts).rehearse()
+    hit: Counter[str] = Counter()
+    pauses = []
+    with PauseLog(guest.qmp_sockets[-1]) as log:
+        for number in range(MOMENTS // 2):
+            stage, part = dice.choice([*lengths, *PAUSES] if not adopts else list(lengths)), dice.random()
+            where = f"moment {number}: {part:.2f} of {stage}"
+            victim = Victim(guest.name, bystander.pid, adopts=adopts)
+            victim.wait_for(stage)
+            time.sleep(part * lengths[stage])
+            killed = time.time()
+            victim.kill()
+            log.wait_until_running()
+            hit[stage] += 1
+            if (lasted := log.seconds_after(killed)) is not None:
+                pauses.append(lasted)
+                assert lasted < RESCUE_S, where
+            with vmon.attach(guest.name) as vm:
+                bystander.require_goes_on(vm)
+                assert bystander.refuses() == adopts, where
+                if adopts or number % 2:
+                    bystander.require_whole(vm)
+                if adopts:
+                    others = [record.number for record in vm.rules() if record.rule.path != "/tmp/secret"]
+                    if others:
+                        vm.drop_rules(*others)
+                    assert bystander.refuses(), where
+                else:
+                    bystander.require_clean(vm)
+    late = sum(pause > PROMISE_S for pause in pauses)
+    print(
+        f"{guest.record.series}{' adopting' * adopts}: {sum(hit.values())} moments, {dict(hit)}; {len(pauses)} in a"
+        f" pause, which lasted {[round(1000 * pause, 1) for pause in pauses]} ms more, {late} over 100 ms"
+    )
