@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable
 
 from bench.command import measure_command, measure_imports
+from bench.cost import CLOCKS, WORKS, measure_cost
+from bench.cost import KERNELS as COST_KERNELS
 from bench.guests import Guests
 from bench.identify import measure_identify
 from bench.memory import measure_large_guests, measure_memory
@@ -16,10 +18,11 @@ from bench.peers import measure_peers
 from bench.probe import measure_probe
 from bench.processes import measure_processes
 from bench.series import Results
+from bench.states import STATES
 from vmon.core.errors import VmonError
 from vmon.lab import matrix
 
-TOPICS = ("identify", "processes", "command", "memory", "probe", "peers")
+TOPICS = ("identify", "processes", "command", "memory", "probe", "cost", "peers")
 QUICK_KERNELS = ("6.1",)
 
 
@@ -28,6 +31,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--kernel", action="append", metavar="SERIES", choices=matrix.names(extra=True))
     parser.add_argument("--only", action="append", metavar="TOPIC", choices=TOPICS, help=", ".join(TOPICS))
     parser.add_argument("--quick", action="store_true", help="one kernel, few rounds")
+    cost = parser.add_argument_group(
+        "cost", "what of that topic is measured; each may be given again, without it is all"
+    )
+    cost.add_argument("--work", action="append", choices=[work.name for work in WORKS], metavar="WORK")
+    cost.add_argument("--state", action="append", choices=STATES[1:], metavar="STATE")
+    cost.add_argument("--clock", action="append", choices=CLOCKS, metavar="CLOCK", help=", ".join(CLOCKS))
     parser.add_argument("--no-peers", action="store_true", help="vmon alone")
     parser.add_argument("--stages", action="store_true", help="show where the time goes, too")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -65,6 +74,15 @@ def main(arguments: list[str]) -> int:
             attempt(
                 "peers", kernel, lambda kernel=kernel: measure_peers(results, guests, kernel, quick=quick)
             )
+            if options.kernel or kernel in COST_KERNELS:
+                chosen = {"works": options.work, "states": options.state, "clocks": options.clock}
+                attempt(
+                    "cost",
+                    kernel,
+                    lambda kernel=kernel, chosen=chosen: measure_cost(
+                        results, guests, kernel, quick=quick, **chosen
+                    ),
+                )
         large = "6.1" if "6.1" in kernels else kernels[0]
         attempt("memory", large, lambda: measure_large_guests(results, guests, large, quick=quick))
     print(results.as_json() if options.output == "json" else results.as_table())

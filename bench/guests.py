@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 SOURCES = {
     "workload": HERE.parent / "tests" / "guest" / "inside" / "workload.c",
     "crowd": HERE / "crowd.c",
-    "opens": HERE / "opens.c",
+    "work": HERE / "work.c",
 }
 COUNT_PROCESSES = "cat /proc/[0-9]*/comm 2>/dev/null | grep -cE '^(w-one-of-many|crowd-member)$'; true"
 

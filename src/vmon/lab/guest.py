@@ -72,6 +72,7 @@ class LabGuest:
         overlay: Path | None = None,
         root_image: Path | None = None,
         allow_reboot: bool = False,
+        icount: bool = False,
         qemu_args: Sequence[str] = (),
         boot_timeout_s: float = BOOT_TIMEOUT_S,
     ) -> Self:
@@ -79,16 +80,16 @@ class LabGuest:
 
         `kernel` is a series of the matrix or the path of a vmlinuz, `overlay` a folder whose files are laid
         over the guest's root (with debian its lab/ alone), `root_image` a disk to run from instead of the
-        Debian one. LabError where it does not come up, with the end of its console; UsageError for a plan that
-        makes no sense.
+        Debian one; `icount` emulates the CPU and lets the guest's clocks count its instructions. LabError where
+        it does not come up, with the end of its console; UsageError for a plan that makes no sense.
         """
         plan = Plan(
             name, kernel, ram_bytes, cpus, cpu, machine, ram_backend, rootfs, disk, nic, append, allow_reboot,
-            tuple(qemu_args),
+            icount, tuple(qemu_args),
         )  # fmt: skip
         folder = state.guest_folder(name)
         found = find_kernel(kernel)
-        with_kvm = choose_accel(accel) == "kvm"
+        with_kvm = choose_accel("tcg" if icount else accel) == "kvm"
         _claim(folder)
         try:
             record = _start(plan, folder, found, with_kvm=with_kvm, overlay=overlay, root_image=root_image)

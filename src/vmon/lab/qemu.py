@@ -50,6 +50,8 @@ class Plan:
     """More words for the kernel's command line."""
     allow_reboot: bool = False
     """Whether a reset boots again; else QEMU ends."""
+    icount: bool = False
+    """Whether the guest's clocks count instructions, one a nanosecond, instead of time. One CPU, TCG alone."""
     qemu_args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,6 +64,8 @@ class Plan:
                 raise UsageError(f"{value!r} is not one of {', '.join(choices)}")
         if self.ram_bytes < 64 << 20 or not 1 <= self.cpus <= 255:
             raise UsageError("a guest has at least 64 MiB of RAM and 1 to 255 CPUs")
+        if self.icount and self.cpus != 1:
+            raise UsageError("instructions are counted with one CPU")
 
 
 def parse_size(text: str) -> int:
@@ -96,7 +100,10 @@ def command_line(
     line += ["-pidfile", str(folder / "qemu.pid")]
     # Code translated once is kept in that buffer: a big guest that runs many programs fills it again and again.
     buffer_mib = max(TCG_BUFFER_MIB, plan.ram_bytes >> 23)
-    line += ["-accel", "kvm"] if kvm else ["-accel", f"tcg,thread=multi,tb-size={buffer_mib}"]
+    threads = "single" if plan.icount else "multi"
+    line += ["-accel", "kvm"] if kvm else ["-accel", f"tcg,thread={threads},tb-size={buffer_mib}"]
+    if plan.icount:
+        line += ["-icount", "shift=0"]
     line += ["-cpu", plan.cpu or cpu, "-smp", str(plan.cpus)]
     line += _ram(plan, ram_file)
     for number in range(QMP_SOCKETS):

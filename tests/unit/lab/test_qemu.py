@@ -38,6 +38,15 @@ def test_variants():
     assert "file=/r.img,id=root,if=none,format=raw,cache=unsafe,snapshot=on" in root
 
 
+def test_a_guest_that_counts_instructions():
+    text = line(Plan("g", "6.1", icount=True))
+    assert "-accel tcg,thread=single," in text
+    assert "-icount shift=0" in text
+    assert "-icount" not in line(Plan("g", "6.1"))
+    with pytest.raises(UsageError):
+        Plan("g", "6.1", icount=True, cpus=2)
+
+
 def test_only_a_microvm_is_told_its_clock():
     assert "tsc_early_khz=2300000" in line(Plan("g", "7.2", machine="microvm"), host_khz=2_300_000)
     assert "tsc_early_khz" not in line(Plan("g", "7.2", machine="microvm"), host_khz=2_300_000, kvm=True)
