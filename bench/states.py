@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from vmon.core.rules import Rule
 from vmon.monitor.machine import VirtualMachine
-from vmon.monitor.probing import EventStream
+from vmon.monitor.stream import EventStream
 
 BARE = "bare"
 IDLE = "idle"

@@ -35,7 +35,7 @@ PAUSES = ("pause", "pause out")
 ADOPTING = ("attach", "install", "watch", "rules", "signal", "drop")
 """Of one that finds the probe in the guest, and leaves it there."""
 END = "end"
-PRELOADED = ["vmon.monitor.probing", "vmon.control.signals", "vmon.transport.qemu.code", "qemu.qmp", __name__]
+PRELOADED = ["vmon.monitor.stream", "vmon.control.signals", "vmon.transport.qemu.code", "qemu.qmp", __name__]
 
 
 class Victim:
