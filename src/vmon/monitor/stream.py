@@ -92,7 +92,9 @@ class EventStream:
 
     def take(self) -> list[Event]:
         """What has happened since the last call."""
-        found = []
+        found: list[Event] = []
+        if not self._ring.waiting():
+            return found
         for event in self._decoder.iter_events(self._ring.take()):
             self._known.learn(event)
             if event.ask and event.verdict == "asked" and self._asker is not None:

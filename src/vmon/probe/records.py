@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from vmon.core.events import Event, Verdict
 from vmon.core.records import guest_text
@@ -18,7 +21,32 @@ from vmon.probe.ring import Batch
 
 Fields = dict[str, Any]
 Row = dict[str, Any]
-"""struct vmon_record: numbers, and lists of them."""
+"""struct vmon_record, flattened."""
+
+
+def offset_of(dtype: np.dtype[np.void], name: str) -> int:
+    """Where a field lies in its row."""
+    assert dtype.fields is not None
+    return int(dtype.fields[name][1])
+
+
+@cache
+def flattened(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    """The same rows without arrays in them: bytes as one text, other elements one by one, so that all are plain."""
+    names, formats, offsets = [], [], []
+    for name in dtype.names or ():
+        field = dtype[name]
+        base, shape, offset = field.base, field.shape, offset_of(dtype, name)
+        if shape and base.itemsize > 1:
+            for number in range(shape[0]):
+                names.append(f"{name}{number}")
+                formats.append(base.str)
+                offsets.append(offset + number * base.itemsize)
+        else:
+            names.append(name)
+            formats.append(f"S{shape[0]}" if shape else field.str)
+            offsets.append(offset)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize})
 
 
 class Decoder:
@@ -40,18 +68,19 @@ class Decoder:
 
     def iter_events(self, batch: Batch) -> Iterator[Event]:
         """Events in the order in which their places were taken, each made when it is asked for."""
-        columns = {name: batch.rows[name].tolist() for name in batch.rows.dtype.names or ()}
-        for row, start in enumerate(batch.starts.tolist()):
-            name = self._names.get(columns["kind"][row])
+        flat = flattened(batch.rows.dtype)
+        names = flat.names or ()
+        for row, start in zip(batch.rows.view(flat).tolist(), batch.starts.tolist(), strict=True):
+            record = dict(zip(names, row, strict=True))
+            name = self._names.get(record["kind"])
             if name is not None:
-                record = {field: values[row] for field, values in columns.items()}
                 yield self._event(name, record, batch.data, start * self._slot_bytes)
 
     def _event(self, name: str, record: Row, data: bytes, at: int) -> Event:
         end = at + record["slots"] * self._slot_bytes
         at += self._head_bytes
         texts = []
-        for length in record["text_len"]:
+        for length in (record["text_len0"], record["text_len1"]):
             texts.append(data[at : min(at + length, end)])
             at += length
         key = f"{record['pid']}@{record['start_ns']}"
@@ -67,7 +96,7 @@ class Decoder:
             uid=record["uid"],
             euid=record["euid"],
             gid=record["gid"],
-            name=guest_text(bytes(record["comm"]).split(b"\0", 1)[0]),
+            name=guest_text(record["comm"].split(b"\0", 1)[0]),
             cpu=record["cpu"],
             cgroup_id=record["cgroup"],
             container_id=self._container_of(record["cgroup"]),
@@ -98,12 +127,11 @@ def _path(record: Row, texts: list[bytes]) -> Fields:
 
 
 def _opened(record: Row, texts: list[bytes]) -> Fields:
-    numbers = record["number"]
-    return {**_path(record, texts), "flags": numbers[0]}
+    return {**_path(record, texts), "flags": record["number0"]}
 
 
 def _with_mode(record: Row, texts: list[bytes]) -> Fields:
-    return {**_path(record, texts), "mode": record["number"][0]}
+    return {**_path(record, texts), "mode": record["number0"]}
 
 
 def _two_paths(record: Row, texts: list[bytes]) -> Fields:
@@ -111,8 +139,7 @@ def _two_paths(record: Row, texts: list[bytes]) -> Fields:
 
 
 def _owned(record: Row, texts: list[bytes]) -> Fields:
-    numbers = record["number"]
-    return {**_path(record, texts), "new_uid": numbers[0], "new_gid": numbers[1]}
+    return {**_path(record, texts), "new_uid": record["number0"], "new_gid": record["number1"]}
 
 
 def _executed(record: Row, texts: list[bytes]) -> Fields:
@@ -128,25 +155,25 @@ def _executed(record: Row, texts: list[bytes]) -> Fields:
 
 
 def _forked(record: Row, texts: list[bytes]) -> Fields:
-    child, start, _ = record["number"]
+    child, start = record["number0"], record["number1"]
     return {"target_pid": child, "target_key": f"{child}@{start}"}
 
 
 def _exited(record: Row, texts: list[bytes]) -> Fields:
-    return {"exit_code": record["number"][0]}
+    return {"exit_code": record["number0"]}
 
 
 def _became(record: Row, texts: list[bytes]) -> Fields:
-    return {"new_uid": record["number"][0], "new_euid": record["number"][1]}
+    return {"new_uid": record["number0"], "new_euid": record["number1"]}
 
 
 def _signalled(record: Row, texts: list[bytes]) -> Fields:
-    number, target, start = record["number"]
+    number, target, start = record["number0"], record["number1"], record["number2"]
     return {"signal": number, "target_pid": target, "target_key": f"{target}@{start}"}
 
 
 def _traced(record: Row, texts: list[bytes]) -> Fields:
-    mode, target, start = record["number"]
+    mode, target, start = record["number0"], record["number1"], record["number2"]
     return {"mode": mode, "target_pid": target, "target_key": f"{target}@{start}"}
 
 
@@ -159,8 +186,8 @@ def _address(record: Row, texts: list[bytes]) -> Fields:
             "@" + guest_text(name[1:]) if name[:1] == b"\0" else guest_text(name.split(b"\0", 1)[0])
         )
     if family in (AF_INET, AF_INET6):
-        packed = bytes(record["address"])[: 4 if family == AF_INET else 16]
-        protocol = record["number"][0]
+        packed = record["address"].ljust(16, b"\0")[: 4 if family == AF_INET else 16]
+        protocol = record["number0"]
         found["protocol"] = PROTOCOL_NAMES.get(protocol, str(protocol))
         found["address"] = str(ipaddress.ip_address(packed))
         found["port"] = record["port"]

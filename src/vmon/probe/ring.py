@@ -45,6 +45,10 @@ class Ring:
         self._tail = self._u64(self._tail_at)
         self._nothing = Batch(b"", np.zeros(0, np.int64), np.zeros(0, self._dtype))
 
+    def waiting(self) -> bool:
+        """Whether there may be anything to take; the cheapest look there is."""
+        return self._u64(self._head_at) != self._tail
+
     def _u64(self, at: int) -> int:
         return int.from_bytes(self._window.read(at, 8), "little")
 

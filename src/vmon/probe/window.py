@@ -23,7 +23,6 @@ class Window:
         self._write = write
         self.table_gpa = table_gpa
         """Where the page of page-table entries lies."""
-        self._table = b""
         self._pages: list[Gpa | None] = []
 
     def entry(self, offset: int) -> int:
@@ -38,45 +37,50 @@ class Window:
 
     def pages(self, offset: int, size_bytes: int) -> list[Gpa]:
         """Pages behind a part of the window; BadStructure where one is not there."""
-        # The whole table at each call, for the guest can change it; decoded where it differs from the last time.
-        table = self._phys.read(self.table_gpa, PAGE_SIZE_BYTES)
-        if table != self._table:
-            self._table = table
-            self._pages = [
-                Gpa(entry & FRAME_MASK) if entry & PRESENT else None
-                for entry in np.frombuffer(table, dtype="<u8").tolist()
-            ]
         first = offset // PAGE_SIZE_BYTES
-        found = self._pages[first : first - (-(offset % PAGE_SIZE_BYTES + size_bytes) // PAGE_SIZE_BYTES)]
-        pages = [page for page in found if page is not None]
-        if len(pages) < len(found) or not found:
-            raise BadStructure(
-                "a page of the probe is not there", field="vmon_window", address=SLOT_GVA + offset
-            )
-        return pages
+        count = -(-(offset % PAGE_SIZE_BYTES + size_bytes) // PAGE_SIZE_BYTES)
+        # What lies behind an offset stays there for the guest's life: the table is read where it is not known yet.
+        for known in (True, False):
+            if not known:
+                self._read_table()
+            pages = [page for page in self._pages[first : first + count] if page is not None]
+            if len(pages) == count:
+                return pages
+        raise BadStructure("a page of the probe is not there", field="vmon_window", address=SLOT_GVA + offset)
+
+    def _read_table(self) -> None:
+        table = self._phys.read(self.table_gpa, PAGE_SIZE_BYTES)
+        self._pages = [
+            Gpa(entry & FRAME_MASK) if entry & PRESENT else None
+            for entry in np.frombuffer(table, dtype="<u8").tolist()
+        ]
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Bytes of the window."""
-        if size_bytes <= 0:
-            return b""
-        inside = offset % PAGE_SIZE_BYTES
-        pieces, left = [], size_bytes
-        for start, length in runs(self.pages(offset, size_bytes)):
-            size = min(length - inside, left)
-            pieces.append(self._phys.read(Gpa(start + inside), size))
-            left -= size
-            inside = 0
-        return b"".join(pieces)
+        pieces = [self._phys.read(gpa, size) for gpa, size in self._pieces(offset, size_bytes)]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, offset: int, data: bytes) -> None:
         """Change bytes of the window that are no code."""
-        inside = offset % PAGE_SIZE_BYTES
         at = 0
-        for start, length in runs(self.pages(offset, len(data))):
-            size = min(length - inside, len(data) - at)
-            self._write.write(Gpa(start + inside), data[at : at + size])
+        for gpa, size in self._pieces(offset, len(data)):
+            self._write.write(gpa, data[at : at + size])
             at += size
+
+    def _pieces(self, offset: int, size_bytes: int) -> list[tuple[Gpa, int]]:
+        """Where a part of the window lies, in runs of neighbouring pages."""
+        if size_bytes <= 0:
+            return []
+        pages, inside = self.pages(offset, size_bytes), offset % PAGE_SIZE_BYTES
+        if len(pages) == 1:
+            return [(Gpa(pages[0] + inside), size_bytes)]
+        pieces = []
+        for start, length in runs(pages):
+            size = min(length - inside, size_bytes)
+            pieces.append((Gpa(start + inside), size))
+            size_bytes -= size
             inside = 0
+        return pieces
 
 
 def runs(pages: list[Gpa]) -> list[tuple[Gpa, int]]:
