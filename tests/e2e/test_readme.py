@@ -95,7 +95,10 @@ def test_demo(run_folder: dict[str, str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for promised in ("ok  cr3", "httpd -p 80", "syslogd", "nc -l -p 4444", "it is on tcp", "Try next:"):
+    seen = ("ok  cr3", "httpd -p 80", "syslogd", "nc -l -p 4444", "it is on tcp", "Try next:")
+    refused = ("/tmp/secret  DENIED by rule 1", "asked:   may /bin/busybox run /tmp/miner? no", "signal 9 sent")
+    inside = ("can't open '/tmp/secret': Operation not permitted", "/tmp/miner: Permission denied")
+    for promised in (*seen, *refused, *inside, "judged and recorded", "the probe is out again"):
         assert promised in done.stdout, promised
     listed = subprocess.run([VMON, "lab", "list"], env=run_folder, capture_output=True, text=True, check=True)
     assert "demo-" not in listed.stdout
