@@ -17,9 +17,8 @@ RECORDED = "recorded"
 MANY_RULES = 1000
 RULES = f"{MANY_RULES} rules"
 STATES = (BARE, IDLE, NOTHING_FITS, RECORDED, RULES)
-RING_BYTES = 8 << 20
 TAKEN_EVERY_S = 0.005
-TRIES = 5
+TRIES = 20
 
 
 class EventsLost(Exception):
@@ -48,12 +47,13 @@ def enter(vm: VirtualMachine, state: str) -> Iterator[None]:
     if state == BARE:
         yield
         return
-    stream = vm.event_stream(ring_bytes=RING_BYTES)
+    stream = vm.event_stream()
     if state == RECORDED:
+        before = lost(stream)
         with emptied(stream):
             yield
-        if any(count.lost for count in stream.counts()):
-            raise EventsLost
+        if lost(stream) != before:
+            raise EventsLost(f"{lost(stream) - before} events")
         return
     if state != IDLE:
         count = 1 if state == NOTHING_FITS else MANY_RULES
@@ -80,3 +80,8 @@ def take_until(stream: EventStream, done: threading.Event) -> None:
     """Empty the ring until told to stop."""
     while not done.wait(TAKEN_EVERY_S):
         stream._ring.take()
+
+
+def lost(stream: EventStream) -> int:
+    """Events that the ring did not hold, since the guest booted."""
+    return sum(count.lost for count in stream.counts())

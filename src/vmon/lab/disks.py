@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vmon.core.errors import LabError
@@ -33,15 +33,18 @@ def make_scratch(path: Path) -> None:
     make_ext4(path, SCRATCH_BYTES, None)
 
 
-def debian_image() -> Path:
-    """The image of a minimal Debian, made if need be (about a minute); LabError where it can't be."""
+def debian_image(more: Sequence[str] = ()) -> Path:
+    """The image of a minimal Debian with `more` packages, made if need be (about a minute, or more with more).
+
+    LabError where it can't be made.
+    """
     folder = cache_folder() / "rootfs"
     with file_lock(folder / "debian.lock", "waiting for the Debian root file system"):
         release = _release()
-        image = folder / f"debian-{release}.img"
+        image = folder / f"debian-{'+'.join([release, *more])}.img"
         if not image.is_file():
             with tempfile.TemporaryDirectory(prefix=".debian-", dir=folder) as temporary:
-                debootstrap(release, Path(temporary) / "root", PACKAGES)
+                debootstrap(release, Path(temporary) / "root", [*PACKAGES, *more])
                 made = Path(temporary) / "image"
                 make_ext4(made, ROOT_BYTES, Path(temporary) / "root")
                 made.rename(image)
