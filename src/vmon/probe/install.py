@@ -20,6 +20,7 @@ from vmon.core.ports import Patch, PatchCode, PauseReport, WakeVm, WritePhys
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi, load_abi
 from vmon.probe.config import MAGIC
+from vmon.probe.leftover import clear_leftovers
 from vmon.probe.mailbox import Mailbox
 from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot
 from vmon.probe.plan import Plan, encode_config, make_plan, undo
@@ -237,27 +238,27 @@ def _place(kernel: Kernel, ports: Ports, abi: Abi, code: bytes, config: bytes) -
     slot: Slot = find_slot(kernel)
     if not slot.free:
         raise NotSupported(f"somebody else's memory is mapped at {slot.gva:#x}")
-    free = [
-        Gpa(run.gpa + PAGE_SIZE_BYTES * number)
-        for run in find_low_pages(kernel).usable
-        for number in range(run.pages)
-    ]
+    clear_leftovers(kernel, ports.write, ports.code, abi)
+    free = [page for run in find_low_pages(kernel).usable for page in run.each()]
     parts = [bytes(PAGE_SIZE_BYTES), code, config, bytes(abi.size("state"))]
     counts = [-(-len(part) // PAGE_SIZE_BYTES) for part in parts]
     if len(free) < sum(counts):
         raise NotSupported(
             f"this guest keeps {len(free)} low pages that it does not use, and the probe needs {sum(counts)}"
         )
-    pages: list[list[Gpa]] = []
-    for part, count in zip(parts, counts, strict=True):
-        pages.append([free.pop(0) for _ in range(count)])
-        padded = part.ljust(count * PAGE_SIZE_BYTES, b"\0")
-        for number, page in enumerate(pages[-1]):
-            ports.write.write(page, padded[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES])
+    pages = []
+    for count in counts:
+        pages.append(free[:count])
+        del free[:count]
+    # The page-table entries first: by them a probe is known that never came to be.
     window = Window(kernel.memory.phys, ports.write, pages[0][0])
     window.map(0, pages[1], executable=True)
     window.map(abi.sizes["CONFIG_AT"], pages[2])
     window.map(abi.sizes["STATE_AT"], pages[3], writable=True)
+    for part, own in zip(parts[1:], pages[1:], strict=True):
+        for number, page in enumerate(own):
+            some = part[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES]
+            ports.write.write(page, some.ljust(PAGE_SIZE_BYTES, b"\0"))
     ports.write.write(slot.entry_gpa, encode_table_entry(pages[0][0]).to_bytes(8, "little"))
     return Probe(kernel, ports, abi, window)
 

@@ -49,6 +49,7 @@ PMD_SHIFT = 21
 
 FIRST_PAGE, END_PAGE = 0x1, 0x98
 """From behind the interrupt vectors to what a PC's firmware keeps below 640 KiB."""
+NOT_EMPTY = "not empty"
 E820_RAM = 1
 MAX_E820_ENTRIES = 4096
 MAX_TRAMPOLINE_BYTES = 1 << 20
@@ -69,6 +70,10 @@ class PageRun(NamedTuple):
 
     gpa: Gpa
     pages: int
+
+    def each(self) -> Iterator[Gpa]:
+        """Where every one of them begins."""
+        return (Gpa(self.gpa + PAGE_SIZE_BYTES * number) for number in range(self.pages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ def find_low_pages(kernel: Kernel) -> LowPages:
             why = "real-mode trampoline"
         else:
             try:
-                why = "not empty" if any(phys.read(Gpa(start), PAGE_SIZE_BYTES)) else ""
+                why = NOT_EMPTY if any(phys.read(Gpa(start), PAGE_SIZE_BYTES)) else ""
             except GuestDataError:
                 why = "not RAM of the machine"
         verdicts.append((page, why))
