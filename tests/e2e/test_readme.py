@@ -96,7 +96,11 @@ def test_demo(run_folder: dict[str, str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     seen = ("ok  cr3", "httpd -p 80", "syslogd", "nc -l -p 4444", "it is on tcp", "Try next:")
-    refused = ("/tmp/secret  DENIED by rule 1", "asked:   may /bin/busybox run /tmp/miner? no", "signal 9 sent")
+    refused = (
+        "/tmp/secret  DENIED by rule 1",
+        "asked:   may /bin/busybox run /tmp/miner? no",
+        "signal 9 sent",
+    )
     inside = ("can't open '/tmp/secret': Operation not permitted", "/tmp/miner: Permission denied")
     for promised in (*seen, *refused, *inside, "judged and recorded", "the probe is out again"):
         assert promised in done.stdout, promised

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,11 +17,13 @@ from tests.guest.victim import PAUSES, Victim
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
 from vmon.linux.system import read_jiffies
+from vmon.probe.place import find_slot
 from vmon.probe.sites import read_text, survey
 
 LONG = bool(os.environ.get("VMON_TEST_LONG"))
 """Set by `./dev guest --long`."""
 MOMENTS = 40 if LONG else 10
+CYCLES = 500 if LONG else 15
 SEED = 2013
 PROMISE_S = 0.1
 RESCUE_S = 4.0
@@ -135,3 +138,48 @@ def test_kill_minus_nine_at_any_moment(guest: LabGuest, bystander: Bystander, ad
         f"{guest.record.series}{' adopting' * adopts}: {sum(hit.values())} moments, {dict(hit)}; {len(pauses)} in a"
         f" pause, which lasted {[round(1000 * pause, 1) for pause in pauses]} ms more, {late} over 100 ms"
     )
+
+
+LOAD = """
+for i in 1 2; do
+    sh -c 'while :; do cat /etc/passwd >/dev/null; done' >/dev/null 2>&1 & echo $!
+    sh -c 'while :; do /lab/workload storm 5; done' >/dev/null 2>&1 & echo $!
+done
+"""
+
+
+@contextmanager
+def load(guest: LabGuest) -> Iterator[None]:
+    """Both vCPUs open, fork and exec as fast as they can."""
+    pids = guest.run(LOAD).text.split()
+    try:
+        yield
+    finally:
+        guest.run(f"kill -9 {' '.join(pids)}; killall -9 workload; true")
+
+
+def test_in_and_out_under_load(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    before = survey(vm.kernel)
+    text = read_text(vm.kernel).data
+    sites = vm.install_probe().sites
+    vm.remove_probe()
+    slot = find_slot(vm.kernel)
+    begin = time.monotonic()
+    with load(guest):
+        for number in range(CYCLES):
+            assert vm.install_probe().sites == sites
+            if number % 10 == 0:
+                stream = vm.event_stream("file.open", "process.exec", "process.fork")
+                stream.start()
+                missing = {"file.open", "process.exec", "process.fork"}
+                for event in stream.follow(timeout_s=PATIENCE_S):
+                    missing.discard(event.event)
+                    if not missing:
+                        break
+                assert not missing
+                stream.stop()
+            assert vm.remove_probe().patches == sites
+    assert survey(vm.kernel) == before
+    assert read_text(vm.kernel).data == text
+    assert find_slot(vm.kernel) == slot
+    print(f"{guest.record.series}: {CYCLES} times in and out in {time.monotonic() - begin:.0f} s")

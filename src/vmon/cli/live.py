@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from vmon.cli.output import cell, write_object
+from vmon.core.errors import IdentifyError, NotSupported
 from vmon.core.events import Event, EventCounts
+from vmon.core.records import NoticeRecord, ProbeRecord
 from vmon.monitor.acts import RING_BYTES
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import EventStream
@@ -28,9 +30,8 @@ def live_options(function: F) -> F:
     )(function)
 
 
-@contextmanager
-def probed(vm: VirtualMachine, *, ring_bytes: int = RING_BYTES, keep: bool = False) -> Iterator[None]:
-    """A guest with the probe in it; taken out at the end, unless rules are in force or it was there before."""
+def put_probe_in(vm: VirtualMachine, ring_bytes: int = RING_BYTES) -> ProbeRecord:
+    """Put the probe in, or adopt the one that is there; say which."""
     put_in = vm.install_probe(ring_bytes)
     click.echo(
         f"probe: {put_in.sites} instructions changed in {put_in.paused_ms:.1f} ms"
@@ -38,12 +39,29 @@ def probed(vm: VirtualMachine, *, ring_bytes: int = RING_BYTES, keep: bool = Fal
         else "probe: there already",
         err=True,
     )
+    return put_in
+
+
+def take_probe_out(vm: VirtualMachine) -> None:
+    """The probe, unless rules are in force; nothing where it is gone, with another kernel or by another vmon."""
+    try:
+        if vm.rules():
+            return
+    except (NotSupported, IdentifyError):
+        return
+    report = vm.remove_probe()
+    click.echo(f"probe: taken out in {report.paused_ns / 1e6:.1f} ms", err=True)
+
+
+@contextmanager
+def probed(vm: VirtualMachine, *, keep: bool = False) -> Iterator[None]:
+    """A guest with the probe in it; taken out at the end, unless rules are in force or it was there before."""
+    put_in = put_probe_in(vm)
     try:
         yield
     finally:
-        if put_in.installed and not keep and not vm.rules():
-            report = vm.remove_probe()
-            click.echo(f"probe: taken out in {report.paused_ns / 1e6:.1f} ms", err=True)
+        if put_in.installed and not keep:
+            take_probe_out(vm)
 
 
 @contextmanager
@@ -56,6 +74,14 @@ def started(stream: EventStream) -> Iterator[EventStream]:
         stream.stop()
         for count in stream.counts():
             tell_counts(count)
+
+
+def tell(notice: NoticeRecord, output: str) -> None:
+    """What happens to the watching itself: to a person, and among the events to a program."""
+    click.echo(f"{notice.event.removeprefix('vmon.')}: {cell(notice.said)}", err=True)
+    if output == "jsonl":
+        write_object(notice, output)
+        sys.stdout.flush()
 
 
 def show(event: Event, output: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import live_options, probed, show, started
+from vmon.cli.live import live_options, put_probe_in, show, take_probe_out, tell, tell_counts
+from vmon.core.errors import ProbeTampered
 from vmon.monitor.only import Only
 
 
@@ -37,6 +38,10 @@ from vmon.monitor.only import Only
     help="KiB of the guest's RAM for events.",
 )
 @click.option("--keep", is_flag=True, help="Leave the probe in the guest, idle.")
+@click.option(
+    "--persist", is_flag=True, help="When the guest reboots, put the probe and its rules in again, and go on."
+)
+@click.option("--repair", is_flag=True, help="When the guest changes the probe, put it right.")
 @live_options
 def watch(
     target: str,
@@ -48,20 +53,45 @@ def watch(
     seconds: float | None,
     ring_kib: int,
     keep: bool,
+    persist: bool,
+    repair: bool,
     output: str,
 ) -> None:
     """Show what happens in TARGET as it happens: processes, files, connections.
 
     The probe is put into the guest, which stands still for a few milliseconds, and taken out at the end, unless rules
-    are in force or it was there before.
+    are in force or it was there before. What the guest changes about the probe is noticed within a second and told.
     """
+    from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
+
     names = [name.strip() for word in events for name in word.split(",") if name.strip()]
     with attached(target) as vm:
         tree = None if tree_pid is None else {record.key for record in vm.descendants(tree_pid)}
         only = Only(frozenset(pids), frozenset(uids), containers, tree)
-        with (
-            probed(vm, ring_bytes=ring_kib << 10, keep=keep),
-            started(vm.event_stream(*names, only=only)) as stream,
-        ):
-            for event in stream.follow(seconds):
+        put_in = put_probe_in(vm, ring_kib << 10)
+        keeper: Keeper | None = None
+        try:
+            keeper = Keeper(
+                vm,
+                lambda: vm.event_stream(*names, only=only, ring_bytes=ring_kib << 10),
+                lambda notice: tell(notice, output),
+                ring_bytes=ring_kib << 10,
+                persist=persist,
+                repair=repair,
+            )
+            for event in keeper.follow(seconds):
                 show(event, output)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+        finally:
+            if keeper is not None and keeper.stream is not None:
+                keeper.stream.stop()
+                for count in keeper.stream.counts():
+                    tell_counts(count)
+            if put_in.installed and not keep:
+                take_probe_out(vm)
+    if keeper is not None and keeper.tampered:
+        raise ProbeTampered(
+            "the guest changed the probe: what was seen and refused since may not be all",
+            hint="the lines above tell what; --repair puts it right each time",
+        )

@@ -11,6 +11,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     |  +- TargetGone         6   it was there and went away
     |  +- PauseLost          3   the guest went on before its code was changed
     |  +- DumpFormatError    7   the file is not a memory dump that we know
+    |  +- GuestRebooted      9   another kernel runs there now, and what was put into the old one is gone
     +- NotSupported          8   this target lacks the ability that the feature needs
     +- IdentifyError        10   RAM was read, the kernel in it is not known
     |  +- NoKernelYet       11   firmware, boot loader, kernel still booting
@@ -23,6 +24,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     |  +- BadStructure      20   a field, its address, and the limit or rule it broke
     |  +- CodeDiffers       20   other bytes than those that were to be replaced
     +- NoSuchProcess        21
+    +- ProbeTampered        22   the probe in the guest is not, or was not, as vmon wrote it
     +- LabError             30   a lab guest: boot, fetch, run
 """
 
@@ -84,6 +86,12 @@ class DumpFormatError(TargetError):
     """The file is not a dump that we know, or is cut short."""
 
     exit_code = 7
+
+
+class GuestRebooted(TargetError):
+    """Another kernel runs there now, and what was put into the old one is gone."""
+
+    exit_code = 9
 
 
 class NotSupported(VmonError):
@@ -168,6 +176,12 @@ class NoSuchProcess(VmonError):
     """No process of that pid, or it ended while we looked."""
 
     exit_code = 21
+
+
+class ProbeTampered(VmonError):
+    """The probe in the guest is not, or for a time was not, as vmon wrote it."""
+
+    exit_code = 22
 
 
 class LabError(VmonError):

@@ -59,6 +59,7 @@ class EventStream:
         self._decide = decide
         self._asker: Asker | None = None
         self._hot_until = 0.0
+        self._words: dict[str, int] = {}
 
     def start(self) -> None:
         """From now on. Starts, execs and ends are recorded whatever was asked for: programs are known by them."""
@@ -68,6 +69,7 @@ class EventStream:
         self._ring.take()
         self._probe.put("log_kinds", kinds)
         self._probe.switch(on=True)
+        self._words = {"enabled": 1, "log_kinds": kinds, "reader": os.getpid()}
         if self._decide is not None:
             self._asker = Asker(self._probe, self._decide)
 
@@ -86,9 +88,14 @@ class EventStream:
         if self._asker is not None:
             self._asker.close()
             self._asker = None
+        self._words = {}
         self._probe.put("reader", 0)
         self._probe.put("log_kinds", 0)
         self._probe.switch(on=bool(self._probe.get("config", "table_at")))
+
+    def words(self) -> dict[str, int]:
+        """What it has set of the probe's configuration; nothing while it does not run."""
+        return dict(self._words)
 
     def take(self) -> list[Event]:
         """What has happened since the last call."""
