@@ -202,7 +202,7 @@ def test_watch_tells_of_a_change(guest: LabGuest, vm: vmon.VirtualMachine, repai
         watch.wait_for_open(guest, "/etc/passwd")
         assert bool(vm.check_probe().differences) != repair
         vm.add_rules([Rule(events=("file.open",), path="/tmp/nobody")])
-        assert watch.wait_for_notice("rules").endswith(": 1")
+        assert watch.wait_for_notice("rules").endswith(": 1"), vm.rules()
         vm.drop_rules()
         status, said = watch.end()
     assert status == ProbeTampered.exit_code, said
