@@ -19,10 +19,13 @@ from bench.probe import measure_probe
 from bench.processes import measure_processes
 from bench.series import Results
 from bench.states import STATES
+from bench.tracers import measure_tracers
 from vmon.core.errors import VmonError
 from vmon.lab import matrix
 
-TOPICS = ("identify", "processes", "command", "memory", "probe", "cost", "peers")
+TOPICS = ("identify", "processes", "command", "memory", "probe", "cost", "peers", "tracers")
+ON_REQUEST = ("tracers",)
+"""Left out without --only: an image of their own is made for them, and they are slow."""
 QUICK_KERNELS = ("6.1",)
 
 
@@ -32,7 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="TOPIC", choices=TOPICS, help=", ".join(TOPICS))
     parser.add_argument("--quick", action="store_true", help="one kernel, few rounds")
     cost = parser.add_argument_group(
-        "cost", "what of that topic is measured; each may be given again, without it is all"
+        "cost, tracers", "what of these is measured; each may be given again, without it is all"
     )
     cost.add_argument("--work", action="append", choices=[work.name for work in WORKS], metavar="WORK")
     cost.add_argument("--state", action="append", choices=STATES[1:], metavar="STATE")
@@ -46,7 +49,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     kernels = options.kernel or (QUICK_KERNELS if options.quick else matrix.names())
-    topics = set(options.only or TOPICS)
+    topics = set(options.only or TOPICS) - set(() if options.only else ON_REQUEST)
     if options.no_peers:
         topics.discard("peers")
     results = Results(lambda line: print(line, file=sys.stderr, flush=True), stages=options.stages)
@@ -75,18 +78,25 @@ def main(arguments: list[str]) -> int:
                 "peers", kernel, lambda kernel=kernel: measure_peers(results, guests, kernel, quick=quick)
             )
             if options.kernel or kernel in COST_KERNELS:
-                chosen = {"works": options.work, "states": options.state, "clocks": options.clock}
-                attempt(
-                    "cost",
-                    kernel,
-                    lambda kernel=kernel, chosen=chosen: measure_cost(
-                        results, guests, kernel, quick=quick, **chosen
-                    ),
-                )
+                measure_guest_work(results, guests, kernel, attempt, options)
         large = "6.1" if "6.1" in kernels else kernels[0]
         attempt("memory", large, lambda: measure_large_guests(results, guests, large, quick=quick))
     print(results.as_json() if options.output == "json" else results.as_table())
     return int(failed)
+
+
+def measure_guest_work(
+    results: Results,
+    guests: Guests,
+    kernel: str,
+    attempt: Callable[[str, str, Callable[[], None]], None],
+    options: argparse.Namespace,
+) -> None:
+    """The topics that compare the guest's own work, each in guests of its own."""
+    quick, clocks = options.quick, options.clock
+    only = {"works": options.work, "states": options.state}
+    attempt("cost", kernel, lambda: measure_cost(results, guests, kernel, quick=quick, clocks=clocks, **only))
+    attempt("tracers", kernel, lambda: measure_tracers(results, guests, kernel, quick=quick, clocks=clocks))
 
 
 def measure_kernel(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 
-UNIT_DIGITS = {"ms": 3, "s": 2, "MB": 1, "x": 1, "MB/s": 0, "instr": 0}
+UNIT_DIGITS = {"ms": 3, "s": 2, "MB": 1, "x": 2, "MB/s": 0, "instr": 0}
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from vmon.core.rules import Rule
 from vmon.monitor.machine import VirtualMachine
@@ -20,12 +21,14 @@ STATES = (BARE, IDLE, NOTHING_FITS, RECORDED, RULES)
 TAKEN_EVERY_S = 0.005
 TRIES = 20
 
+T = TypeVar("T")
+
 
 class EventsLost(Exception):
     """What is lost costs less than what is recorded: such a measurement does not count."""
 
 
-def measure_in(vm: VirtualMachine, state: str, measure: Callable[[], float]) -> float:
+def measure_in(vm: VirtualMachine, state: str, measure: Callable[[], T]) -> T:
     """Measure in a state of the probe; again where this host was too busy to take what was recorded."""
     for left in reversed(range(TRIES)):
         try:
