@@ -23,6 +23,7 @@ from vmon.transport.dump import open_dump, write_dump
 from vmon.transport.guests import KNOCK_SECONDS, find_guests, knock
 from vmon.transport.qemu import QemuGuest, attach_pid, attach_qemu
 from vmon.transport.qemu.monitor_text import host_address
+from vmon.transport.qemu.qmp import QmpConnection
 from vmon.transport.ram import MappedRam, ProcessRam
 
 GIB = 1 << 30
@@ -165,6 +166,23 @@ def test_pid_by_relative_chardev_and_unnamed_sockets() -> None:
         path = str(machine.folder / "mon.sock")
         with attach_qemu(path) as guest:
             assert guest.pid == machine.pid
+
+
+def test_nobody_knocks_where_another_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A knock there takes a quarter of a second, and the third stays in the way of everybody for one."""
+    second = ["-qmp", "unix:second.sock,server=on,wait=off"]
+    with qemu("-m", "32M", *second) as machine:
+        machine.wait_for(machine.folder / "second.sock")
+        knocked: list[str] = []
+
+        def knock(path: str, seconds: float) -> QmpConnection:
+            knocked.append(path)
+            return QmpConnection(path, seconds)
+
+        monkeypatch.setattr("vmon.transport.qemu.guest.QmpConnection", knock)
+        with attach_pid(machine.pid) as one, attach_pid(machine.pid) as other:
+            assert one.pid == other.pid == machine.pid
+        assert len(knocked) == len(set(knocked)) == 2
 
 
 def test_pid_of_a_qemu_without_qmp() -> None:

@@ -111,6 +111,10 @@ def attach_pid(pid: int) -> QemuGuest:
     paths = qmp_paths(pid)
     if not paths:
         raise TargetError(f"QEMU process {pid} offers no QMP socket", hint=HOW_TO_OFFER_QMP)
+    if len(paths) > 1:
+        # Whoever knocks where another is served waits until he gives up, and is in the next one's way for good.
+        served = host_processes.served_paths(pid)
+        paths.sort(key=served.__contains__)
     reasons: list[TargetError] = []
     for path in paths:
         try:

@@ -164,7 +164,7 @@ class QmpConnection:
         """The socket's descriptor, for a guardian that must speak when this process can't."""
         self._client: QMPClient | None = None
         _require_no_running_loop()
-        sock = connect(path)
+        sock = connect(path, greeting_seconds)
         try:
             await_greeting(sock, path, greeting_seconds)
             self.peer_pid = peer_pid(sock)
