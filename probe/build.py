@@ -25,8 +25,9 @@ FLAGS = (
         "-fno-builtin",
         "-fno-strict-aliasing",
     ),
-    # Code of a kernel: general registers alone, no red zone under interrupts, linked in the topmost 2 GiB.
-    *("-mgeneral-regs-only", "-mno-red-zone", "-mcmodel=kernel", "-fno-pic"),
+    # Code of a kernel: general registers alone, no red zone under interrupts, a stack aligned to 8 bytes, linked in the
+    # topmost 2 GiB.
+    *("-mgeneral-regs-only", "-mno-red-zone", "-mpreferred-stack-boundary=3", "-mcmodel=kernel", "-fno-pic"),
     # No data of its own (jump tables), no calls of what is not there (memcpy, stack protector).
     *(
         "-fno-jump-tables",

@@ -2,7 +2,7 @@
  * object's own BTF, and tests/unit/probe/test_abi.py compares.
  *
  * One window of 2 MiB in the guest's kernel half, at VMON_WINDOW:
- *	0x000000  code, readable and executable
+ *	0x000000  code, readable and executable: entries for redirected calls, jumps to the kernel, entries for functions
  *	0x010000  struct vmon_config, read-only here; the host writes it through guest RAM
  *	0x012000  struct vmon_state, read and written here; never executable
  *	0x020000  two struct vmon_table of rules, read-only here
@@ -15,6 +15,9 @@
 #define VMON_HOOKS 64	   /* entries in the code that call sites are redirected to */
 #define VMON_HOOK_SIZE 48  /* bytes of each */
 #define VMON_HOOK_JUMP 31  /* where in it the jump to the called function is */
+#define VMON_ENTRIES_AT 0xd00 /* in the code: entries that a function calls at its start, numbered as the hooks */
+#define VMON_ENTRY_SIZE 40
+#define VMON_ENTRY_NOP 31  /* where in it the instruction is that stood at the function's start */
 #define VMON_KFUNCS 24	   /* functions of the kernel that the code calls */
 #define VMON_KFUNC_SIZE 8
 #define VMON_GATES 56	   /* where in struct vmon_config the gates are */
@@ -31,7 +34,7 @@ typedef int s32;
 typedef long s64;
 
 #define VMON_MAGIC 0x65626f72706e6d76ul /* "vmnprobe" */
-#define VMON_ABI_VERSION 2
+#define VMON_ABI_VERSION 3
 
 #define VMON_STATE_AT 0x12000
 #define VMON_RULES_AT 0x20000
@@ -58,6 +61,9 @@ enum vmon_sizes {
 	VMON_SIZE_HOOKS = VMON_HOOKS,
 	VMON_SIZE_HOOK = VMON_HOOK_SIZE,
 	VMON_SIZE_HOOK_JUMP = VMON_HOOK_JUMP,
+	VMON_SIZE_ENTRIES_AT = VMON_ENTRIES_AT,
+	VMON_SIZE_ENTRY = VMON_ENTRY_SIZE,
+	VMON_SIZE_ENTRY_NOP = VMON_ENTRY_NOP,
 	VMON_SIZE_KFUNCS = VMON_KFUNCS,
 	VMON_SIZE_KFUNC = VMON_KFUNC_SIZE,
 	VMON_SIZE_VERSION = VMON_ABI_VERSION,
@@ -187,6 +193,7 @@ struct vmon_config {
 	u32 table_at;	/* where in the window the rules in force are, 0: there are none */
 	u32 enforce;	/* 0: a rule that would deny is recorded and does not */
 	u32 tags;	/* 1: children inherit the tags of their parents */
+	u32 at_entry;	/* 1: functions are hooked at their own start where they can be */
 	u32 reader;	/* pid of the vmon that takes from the ring, on its host; 0: nobody does */
 	struct vmon_offsets at;
 	struct vmon_hook hooks[VMON_HOOKS];

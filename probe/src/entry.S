@@ -1,5 +1,6 @@
-/* Where redirected call sites arrive: one entry a hook, then one way into vmon_hook() and out of it. The host writes the
- * two jumps that only it knows: from an entry to the function that was called, and from vmon_k_* to the kernel.
+/* Where redirected calls and the starts of functions arrive: entries, then one way into vmon_hook() and out of it. The
+ * host writes what only it knows: the jumps from an entry to the function that was called and from vmon_k_* to the
+ * kernel, and the nop that stood at a function's start. A hook is reached by its entry of one kind or of the other.
  */
 #include "vmon_abi.h"
 
@@ -45,7 +46,32 @@ vmon_kfuncs:
 	.set number, number + 1
 	.endr
 
+	/* Called where a compiler calls __fentry__, in place of its nop: the stack holds where the function goes on, above
+	 * it where its caller does. All arguments are live, %rax too; nothing else is (as ftrace has it).
+	 */
+	.section .text.entries, "ax"
+	.globl vmon_entries
+vmon_entries:
+	.set number, 0
+	.rept VMON_HOOKS
+	.org vmon_entries + number * VMON_ENTRY_SIZE, 0xcc
+	cmpb $0, VMON_WINDOW + VMON_CONFIG_AT + VMON_GATES + number
+	je 0f
+	push $number
+	call enter
+	lea 8(%rsp), %rsp
+	test %r11, %r11
+	.byte 0x0f, 0x85 /* jne rel32 */
+	.long refuse_function - . - 4
+0:	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00 /* the nop of the function, as it stood there */
+	ret
+	.set number, number + 1
+	.endr
+	.org vmon_entries + VMON_HOOKS * VMON_ENTRY_SIZE, 0xcc
+
 	.section .text.enter, "ax"
+refuse_function: /* it is never entered: its caller goes on */
+	lea 8(%rsp), %rsp
 refuse:
 	mov %r11, %rax
 	ret

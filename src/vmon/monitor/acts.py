@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vmon.monitor.stream import EventStream
     from vmon.probe.install import Ports, Probe
     from vmon.probe.rules import RuleTable
+    from vmon.probe.sites import Way
 
 RING_BYTES = 1 << 20
 
@@ -54,10 +55,11 @@ class Acts(ABC):
 
     # The probe.
 
-    def install_probe(self, ring_bytes: int = RING_BYTES) -> ProbeRecord:
-        """Put the probe in, or adopt the one that is there. The guest stands still for a few milliseconds, once.
+    def install_probe(self, ring_bytes: int = RING_BYTES, *, prefer: Way = "call sites") -> ProbeRecord:
+        """Put the probe in, or adopt the one that is there, as it is. The guest stands still for some milliseconds.
 
-        NotSupported where this guest or target has no place for it.
+        `prefer` "entry nop" sees calls of modules and through pointers too, but then the guest's own tracers can't have
+        these functions. NotSupported where this guest or target has no place for it.
         """
         from vmon.core.records import ProbeRecord  # noqa: PLC0415
         from vmon.monitor.keeping import ProbeCheck  # noqa: PLC0415
@@ -65,7 +67,7 @@ class Acts(ABC):
         from vmon.probe.install import install  # noqa: PLC0415
 
         kernel, ports = self._current(), self._ports()
-        self._probe, report = install(kernel, ports, ring_bytes)
+        self._probe, report = install(kernel, ports, ring_bytes, prefer)
         if self._check is None or self._check.kernel is not kernel:
             self._check = ProbeCheck(kernel, ports, self._probe)
         seen = self._probe.events()

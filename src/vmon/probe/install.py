@@ -25,7 +25,7 @@ from vmon.probe.mailbox import Mailbox
 from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot
 from vmon.probe.plan import Plan, encode_config, make_plan, undo
 from vmon.probe.ring import Ring
-from vmon.probe.sites import Text, find_strangers, read_text, survey
+from vmon.probe.sites import Text, Way, find_strangers, read_text, survey
 from vmon.probe.tamper import plan_of
 from vmon.probe.window import Window
 
@@ -207,15 +207,18 @@ def find(kernel: Kernel, ports: Ports, abi: Abi | None = None) -> Probe | None:
     return probe
 
 
-def install(kernel: Kernel, ports: Ports, ring_bytes: int = 1 << 20) -> tuple[Probe, PauseReport]:
+def install(
+    kernel: Kernel, ports: Ports, ring_bytes: int = 1 << 20, prefer: Way = "call sites"
+) -> tuple[Probe, PauseReport]:
     """Put a probe into a guest, or wake the one that is there, and finish what a vmon began that died.
 
-    Nothing is watched until it is switched on.
+    Nothing is watched until it is switched on. `prefer` is how functions are hooked where both ways are open; one that
+    is there already stays as it is.
     """
     abi = load_abi()
     probe = find(kernel, ports, abi)
     if probe is None:
-        plan = make_plan(kernel, abi, survey(kernel))
+        plan = make_plan(kernel, abi, survey(kernel, prefer=prefer))
         probe = _place(kernel, ports, abi, bytes(plan.code), encode_config(kernel, abi, plan))
     else:
         plan = plan_of(kernel, abi, probe.window)

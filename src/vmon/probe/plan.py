@@ -1,15 +1,26 @@
 """A plan is all bytes of an installation, made before the first is written: code, configuration, changed calls.
 
 Pure, from a survey of the guest's text. Every site leads to an entry of the code that goes on to where the site led
-before; two sites share an entry only when they led to the same place. Source: probe/src/entry.S.
+before; two sites share an entry only when they led to the same place. A function that is hooked at its own start calls
+an entry that goes back into it. What stood in the guest is kept in the code itself, so that any vmon can put it back; a
+guest can change it there, and what comes back then is its own: a branch, or a nop of those that a kernel has.
+Source: probe/src/entry.S.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vmon.arch.x86_64.code import CALL, JUMP, Call, encode_branch
-from vmon.core.address import Gva
+from vmon.arch.x86_64.code import (
+    BRANCH_BYTES,
+    CALL,
+    ENTRY_NOPS,
+    JUMP,
+    Call,
+    decode_branch,
+    encode_branch,
+)
+from vmon.core.address import Gpa, Gva
 from vmon.core.errors import NotSupported
 from vmon.core.ports import Patch
 from vmon.linux.kernel import Kernel
@@ -28,7 +39,8 @@ from vmon.probe.config import (
 )
 from vmon.probe.hooks import ASKABLE, Function
 from vmon.probe.place import SLOT_GVA
-from vmon.probe.sites import EventReach, Reach, Survey
+from vmon.probe.sites import EntryNop, EventReach, Reach, Survey, Way
+from vmon.probe.window import Window
 
 REAL_TIME = " PREEMPT_RT "
 
@@ -41,6 +53,7 @@ class Plan:
     hooks: list[bytes] = field(default_factory=list)
     """A struct vmon_hook for each entry in use."""
     patches: list[Patch] = field(default_factory=list)
+    prefer: Way = "call sites"
 
 
 def make_plan(kernel: Kernel, abi: Abi, survey: Survey) -> Plan:
@@ -51,7 +64,7 @@ def make_plan(kernel: Kernel, abi: Abi, survey: Survey) -> Plan:
     lacking = missing_fields(kernel.profile)
     if lacking:
         raise NotSupported(f"this kernel has no {', '.join(lacking)}: the probe can't read it")
-    plan = Plan(bytearray(abi.code))
+    plan = Plan(bytearray(abi.code), prefer=survey.prefer)
     _join_kernel(plan, kernel, abi)
     ticks = [reach for reach in survey.ticks if reach.available]
     if not ticks:
@@ -89,18 +102,39 @@ def _add_event(plan: Plan, kernel: Kernel, abi: Abi, reach: EventReach) -> None:
 def _add_function(plan: Plan, kernel: Kernel, abi: Abi, event: EventReach, part: Reach) -> None:
     # Ticks are no events.
     kind = abi.events.get(event.event.name, abi.kinds["NONE"])
-    only = _only(kernel, part.function)
+    hook = encode_hook(abi, kind, abi.shapes[part.function.shape], _only(kernel, part.function))
+    if part.how == "entry nop":
+        assert part.entry is not None
+        _add_entry(plan, abi, hook, part.entry)
+        return
     entries: dict[int, int] = {}
     for site in part.sites:
         number = entries.get(site.target)
         if number is None:
-            number = entries[site.target] = len(plan.hooks)
-            if number >= abi.sizes["HOOKS"]:
-                raise NotSupported("more functions are to be hooked than the probe has entries for")
-            plan.hooks.append(encode_hook(abi, kind, abi.shapes[part.function.shape], only))
+            number = entries[site.target] = _add_hook(plan, abi, hook)
             _jump(plan, number * abi.sizes["HOOK"] + abi.sizes["HOOK_JUMP"], site.target)
         entry = Gva(SLOT_GVA + number * abi.sizes["HOOK"])
         plan.patches.append(Patch(site.gpa, site.old, encode_branch(Call(site.gva, site.opcode, entry))))
+
+
+def _add_entry(plan: Plan, abi: Abi, hook: bytes, nop: EntryNop) -> None:
+    at = _entry_at(abi, _add_hook(plan, abi, hook))
+    kept = at + abi.sizes["ENTRY_NOP"]
+    plan.code[kept : kept + len(nop.old)] = nop.old
+    call = encode_branch(Call(nop.gva, CALL, Gva(SLOT_GVA + at)))
+    plan.patches.append(Patch(nop.gpa, nop.old, call))
+
+
+def _add_hook(plan: Plan, abi: Abi, hook: bytes) -> int:
+    if len(plan.hooks) >= abi.sizes["HOOKS"]:
+        raise NotSupported("more functions are to be hooked than the probe has entries for")
+    plan.hooks.append(hook)
+    return len(plan.hooks) - 1
+
+
+def _entry_at(abi: Abi, number: int) -> int:
+    """Where in the code a function's entry lies."""
+    return abi.sizes["ENTRIES_AT"] + number * abi.sizes["ENTRY"]
 
 
 def _only(kernel: Kernel, function: Function) -> int:
@@ -132,6 +166,7 @@ def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:
             "init_pid_ns": kernel.symbol("init_pid_ns"),
             "pid_type_tgid": kernel.profile.enums["pid_type"]["PIDTYPE_TGID"],
             "gfp": GFP,
+            "at_entry": plan.prefer == "entry nop",
             **{f"at.{name}": value for name, value in offsets(kernel.profile).items()},
         },
     )
@@ -141,17 +176,40 @@ def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:
     return bytes(data)
 
 
+def way_of(abi: Abi, window: Window) -> Way:
+    """How functions are hooked by the probe that lies in a window, where both ways are open."""
+    offset, size = abi.member("config", "at_entry")
+    word = window.read(abi.sizes["CONFIG_AT"] + offset, size)
+    return "entry nop" if any(word) else "call sites"
+
+
 def undo(text_gva: Gva, text_gpa: int, code: bytes, sites: list[Call], abi: Abi) -> list[Patch]:
-    """Patches that lead redirected sites to where they led before, as the probe's own entries remember it."""
+    """Patches that make redirected instructions what they were, as the probe's own entries remember it."""
     patches = []
     for site in sites:
-        number, inside = divmod(site.target - SLOT_GVA, abi.sizes["HOOK"])
-        at = number * abi.sizes["HOOK"] + abi.sizes["HOOK_JUMP"]
-        if inside or number >= abi.sizes["HOOKS"] or code[at] != JUMP:
-            continue
-        distance = int.from_bytes(code[at + 1 : at + 5], "little", signed=True)
-        original = Gva((SLOT_GVA + at + 5 + distance) & 0xFFFF_FFFF_FFFF_FFFF)
-        assert site.opcode in (CALL, JUMP)
-        gpa = text_gpa + site.gva - text_gva
-        patches.append(Patch(gpa, encode_branch(site), encode_branch(Call(site.gva, site.opcode, original))))  # type: ignore[arg-type]
+        original = _call_before(code, site, abi) or _nop_before(code, site, abi)
+        if original is not None:
+            patches.append(Patch(Gpa(text_gpa + site.gva - text_gva), encode_branch(site), original))
     return patches
+
+
+def _call_before(code: bytes, site: Call, abi: Abi) -> bytes | None:
+    """A call or jump to where the entry goes on to; None where it is no entry of that kind."""
+    number, inside = divmod(site.target - SLOT_GVA, abi.sizes["HOOK"])
+    at = number * abi.sizes["HOOK"] + abi.sizes["HOOK_JUMP"]
+    if inside or number >= abi.sizes["HOOKS"]:
+        return None
+    jump = decode_branch(code[at : at + BRANCH_BYTES], Gva(SLOT_GVA + at))
+    if jump is None or jump.opcode != JUMP:
+        return None
+    return encode_branch(Call(site.gva, site.opcode, jump.target))
+
+
+def _nop_before(code: bytes, site: Call, abi: Abi) -> bytes | None:
+    """The nop of a function's start; None where it is no entry of that kind."""
+    number, inside = divmod(site.target - SLOT_GVA - abi.sizes["ENTRIES_AT"], abi.sizes["ENTRY"])
+    if inside or not 0 <= number < abi.sizes["HOOKS"] or site.opcode != CALL:
+        return None
+    at = _entry_at(abi, number) + abi.sizes["ENTRY_NOP"]
+    nop = code[at : at + BRANCH_BYTES]
+    return nop if nop in ENTRY_NOPS else None

@@ -3,9 +3,12 @@
 Reads the text once (18 MB, 5 to 30 ms) through KernelMemory and writes nothing. Call sites are the better neighbour:
 the guest's own tracers patch the function's entry and go on working. A call that is not seen here is not watched: from
 a module, through a pointer, under a kprobe; so a function without sites is hooked at its entry nop, and one that
-modules may call is said to be. A hostile guest can plant calls and lie about symbols: a site must be an instruction of
-the text, at most MAX_SITES a function, or its calls are not used. The kernel patches its text as it runs (static keys,
-ftrace): who installs compares the old bytes once more, with the vCPUs paused.
+modules may call is said to be. An entry sees every call, and is taken first where that is asked for; not one that a
+tracer or a kprobe of the guest has taken, nor one whose callers count their returns (call-depth tracking).
+
+A hostile guest can plant calls and lie about symbols: a site must be an instruction of the text, at most MAX_SITES a
+function, or its calls are not used. The kernel patches its text as it runs (static keys, ftrace): who installs compares
+the old bytes once more, with the vCPUs paused.
 Sources: arch/x86/kernel/{ftrace,alternative,callthunks,kprobes/core}.c, include/linux/export.h.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vmon.arch.x86_64.code import (
     ENTRY_BYTES,
@@ -41,6 +44,7 @@ MAX_STRANGERS = 256
 PADDING_BYTES = 16
 
 How = Literal["call sites", "entry nop", "not available"]
+Way = Literal["call sites", "entry nop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Reach:
     gva: Gva | None = None
     sites: tuple[Site, ...] = ()
     entry: EntryNop | None = None
-    """There, whichever way is chosen."""
+    """There where it is free, whichever way is chosen."""
     why: str = ""
     """Why it is not available, or why its calls were not chosen."""
     exported: bool = False
@@ -149,6 +153,8 @@ class Survey:
     ticks: tuple[EventReach, ...]
     strangers: tuple[Call, ...] = field(default=())
     """Calls of the text that lead into the free slot: of another monitor, or of a vmon before this one."""
+    prefer: Way = "call sites"
+    """The way that was taken where both were open."""
 
 
 def read_text(kernel: Kernel) -> Text:
@@ -162,14 +168,15 @@ def read_text(kernel: Kernel) -> Text:
     return Text(start, kernel.memory.gpa(start), kernel.memory.read(start, end - start))
 
 
-def survey(kernel: Kernel, text: Text | None = None) -> Survey:
+def survey(kernel: Kernel, text: Text | None = None, prefer: Way = "call sites") -> Survey:
     """How every event and tick can be hooked in this kernel. 20 to 40 ms."""
     text = text or read_text(kernel)
-    reaches = {reach.function.name: reach for reach in find_reaches(kernel, text, FUNCTIONS)}
+    reaches = {reach.function.name: reach for reach in find_reaches(kernel, text, FUNCTIONS, prefer)}
     return Survey(
         tuple(judge(event, reaches) for event in EVENTS),
         tuple(judge(event, reaches) for event in TICKS),
         find_strangers(text),
+        prefer,
     )
 
 
@@ -187,7 +194,9 @@ def judge(event: Event, reaches: dict[str, Reach]) -> EventReach:
     return EventReach(event, tuple(chosen), "; ".join(lacks))
 
 
-def find_reaches(kernel: Kernel, text: Text, functions: Iterable[Function]) -> list[Reach]:
+def find_reaches(
+    kernel: Kernel, text: Text, functions: Iterable[Function], prefer: Way = "call sites"
+) -> list[Reach]:
     """How each function can be hooked, in their order. One pass over the text for all of them."""
     wanted = list(functions)
     starts = {item.name: kernel.symbol(item.name) for item in wanted if kernel.has_symbol(item.name)}
@@ -204,8 +213,20 @@ def find_reaches(kernel: Kernel, text: Text, functions: Iterable[Function]) -> l
             found.append(Reach(function, "not available", gva, why="it does not lie in the kernel's text"))
         else:
             own = [call for place in entered[function.name] for call in calls.get(place, [])]
-            found.append(_reach(kernel, text, function, gva, own))
+            counted = len(entered[function.name]) > 1
+            exported = kernel.has_symbol(f"__ksymtab_{function.name}")
+            found.append(_reach(text, Place(function, gva, exported, counted), own, prefer))
     return found
+
+
+class Place(NamedTuple):
+    """A function that lies in the text."""
+
+    function: Function
+    gva: Gva
+    exported: bool
+    counted: bool
+    """Whether a thunk before it counts its calls."""
 
 
 def _entered_at(text: Text, gva: Gva) -> tuple[Gva, ...]:
@@ -215,18 +236,21 @@ def _entered_at(text: Text, gva: Gva) -> tuple[Gva, ...]:
     return (gva, Gva(gva - thunk)) if thunk else (gva,)
 
 
-def _reach(kernel: Kernel, text: Text, function: Function, gva: Gva, calls: list[Call]) -> Reach:
-    exported = kernel.has_symbol(f"__ksymtab_{function.name}")
+def _reach(text: Text, place: Place, calls: list[Call], prefer: Way) -> Reach:
+    function, gva, exported = place.function, place.gva, place.exported
     at = gva - text.gva
     entry = decode_entry(text.data[at : at + ENTRY_BYTES])
-    nop = None
-    if entry.state == "nop":
-        place = Gva(gva + entry.offset)
-        nop = EntryNop(place, text.place(place), entry.data)
     warnings = _entry_warnings(text, gva, entry)
+    taken = _entry_taken(entry, warnings, counted=place.counted)
+    nop = None
+    if not taken:
+        nop_gva = Gva(gva + entry.offset)
+        nop = EntryNop(nop_gva, text.place(nop_gva), entry.data)
     few = calls if len(calls) <= MAX_SITES else []
     sure = [call for call in few if is_instruction(text.data, call.gva - text.gva)]
-    if len(calls) > MAX_SITES:
+    if nop is not None and prefer == "entry nop":
+        why = "its entry was asked for"
+    elif len(calls) > MAX_SITES:
         why = f"{len(calls)} calls of it, more than any kernel has"
     elif len(sure) < len(calls):
         why = f"{len(calls) - len(sure)} of {len(calls)} calls of it may be no instructions"
@@ -237,8 +261,17 @@ def _reach(kernel: Kernel, text: Text, function: Function, gva: Gva, calls: list
         return Reach(function, "call sites", gva, sites, nop, "", exported, warnings)
     if nop is not None:
         return Reach(function, "entry nop", gva, (), nop, why, exported, warnings)
-    why += f", and there is no nop at its entry ({entry.data.hex(' ')})"
-    return Reach(function, "not available", gva, (), None, why, exported, warnings)
+    return Reach(function, "not available", gva, (), None, f"{why}, and {taken}", exported, warnings)
+
+
+def _entry_taken(entry: Entry, warnings: tuple[str, ...], *, counted: bool) -> str:
+    """Why a function can't be hooked at its entry; empty where it can."""
+    if counted:
+        # One that is refused returns past the function's own return: it would be counted for ever.
+        return "its callers count that it returns (call-depth tracking)"
+    if entry.state == "nop":
+        return ""
+    return warnings[0] if warnings else f"there is no nop at its entry ({entry.data.hex(' ')})"
 
 
 def _entry_warnings(text: Text, gva: Gva, entry: Entry) -> tuple[str, ...]:

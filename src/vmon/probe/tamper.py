@@ -24,7 +24,7 @@ from vmon.core.records import DifferenceRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi
 from vmon.probe.place import SLOT_GVA, MappedPage, Slot, encode_entries, encode_table_entry, find_slot
-from vmon.probe.plan import Plan, encode_config, make_plan, undo
+from vmon.probe.plan import Plan, encode_config, make_plan, undo, way_of
 from vmon.probe.sites import find_strangers, read_text, survey
 from vmon.probe.window import Window
 
@@ -37,10 +37,10 @@ MAX_SHOWN_BYTES = 16
 
 
 def plan_of(kernel: Kernel, abi: Abi, window: Window) -> Plan:
-    """What would be written to this guest if no probe were in it; also where some or all of it is written already."""
+    """What was to be written to this guest when its probe was made; some or all of it is written already."""
     text = read_text(kernel)
     there = undo(text.gva, text.gpa, window.read(0, len(abi.code)), list(find_strangers(text)), abi)
-    return make_plan(kernel, abi, survey(kernel, text.patched(there)))
+    return make_plan(kernel, abi, survey(kernel, text.patched(there), way_of(abi, window)))
 
 
 @dataclass(frozen=True, slots=True)

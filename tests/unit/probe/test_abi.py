@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.unit.probe.native import PROBE
+from vmon.arch.x86_64.code import ENTRY_NOPS
 from vmon.core.errors import NotSupported
 from vmon.probe import abi as module
 from vmon.probe.abi import load_abi
@@ -70,6 +71,17 @@ def test_the_code_has_entries_that_lead_to_the_caller_until_they_are_filled() ->
         gate = SLOT_GVA + abi.sizes["CONFIG_AT"] + abi.offset("config", "gates") + number
         compare = b"\x80\x3c\x25" + (gate & 0xFFFF_FFFF).to_bytes(4, "little") + b"\0"
         assert abi.code[number * abi.sizes["HOOK"] :].startswith(compare)
+
+
+def test_the_code_has_entries_that_go_back_into_the_function() -> None:
+    abi = load_abi()
+    sizes = abi.sizes
+    for number in range(sizes["HOOKS"]):
+        at = sizes["ENTRIES_AT"] + number * sizes["ENTRY"]
+        assert abi.code[at + sizes["ENTRY_NOP"] :].startswith(ENTRY_NOPS[0] + b"\xc3"), number
+        gate = SLOT_GVA + sizes["CONFIG_AT"] + abi.offset("config", "gates") + number
+        compare = b"\x80\x3c\x25" + (gate & 0xFFFF_FFFF).to_bytes(4, "little") + b"\0"
+        assert abi.code[at:].startswith(compare)
 
 
 def test_a_package_without_its_probe(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,46 @@ def test_without_calls_the_entry() -> None:
     assert (chosen.how, chosen.deny, chosen.sites_count, chosen.why) == ("entry nop", True, 1, "")
 
 
+@BOTH
+def test_entries_where_they_are_asked_for(model: str) -> None:
+    guest = Guest(model, code=True)
+    found = survey(guest.kernel(), prefer="entry nop")
+    pad, nop = (4, "0f1f440000") if model == "new" else (0, "6666666690")
+    for item in (*found.events, *found.ticks):
+        assert (item.how, item.available, item.sites_count) == ("entry nop", True, len(item.parts))
+        for part in item.parts:
+            assert part.gva is not None
+            assert part.entry is not None
+            assert (part.entry.gva - part.gva, part.entry.old.hex()) == (pad, nop)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\xcc", "a breakpoint stands at its entry"),
+        (encode_branch(Call(Gva(0), CALL, Gva(0x100))), "its entry is traced"),
+        (encode_branch(Call(Gva(0), JUMP, Gva(0x100))), "its entry jumps away"),
+        (b"\x55" * 5, "there is no nop at its entry (55 55 55 55 55)"),
+    ],
+)
+def test_an_entry_that_the_guest_uses_is_left_to_it(head: bytes, said: str) -> None:
+    guest = Guest("new", code=True)
+    at = function_offset(OPEN) + 4
+    guest.code[at : at + len(head)] = head
+    assert event(survey(guest.kernel(), prefer="entry nop"), "file.open").how == "call sites"
+    guest.code[function_offset(OPEN) + CALLER] = 0x90
+    assert said in event(survey(guest.kernel()), "file.open").why
+
+
+def test_an_entry_whose_callers_count_is_left_alone() -> None:
+    guest = Guest("new", code=True)
+    at = function_offset(OPEN)
+    guest.code[at - 9 : at] = bytes.fromhex("6548c13d20c5310205")
+    assert event(survey(guest.kernel(), prefer="entry nop"), "file.open").how == "call sites"
+    guest.code[at + CALLER] = 0x90
+    assert "call-depth tracking" in event(survey(guest.kernel()), "file.open").why
+
+
 def test_without_calls_and_nop_it_is_said_why() -> None:
     guest = Guest("new", code=True)
     at = function_offset(OPEN)
