@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from bench.series import Results
+from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
 from vmon.monitor.attach import attach
 from vmon.monitor.machine import VirtualMachine
@@ -17,6 +19,7 @@ def measure_probe(results: Results, guest: LabGuest, kernel: str, *, quick: bool
         try:
             measure_pauses(results, vm, kernel, rounds)
             measure_signals(results, vm, guest, kernel, rounds)
+            measure_asks(results, vm, guest, kernel, rounds)
             measure_drain(results, vm, guest, kernel)
         finally:
             vm.remove_probe()
@@ -46,6 +49,39 @@ def measure_signals(results: Results, vm: VirtualMachine, guest: LabGuest, kerne
             f"signal in an {how} guest" if how == "idle" else f"signal in a {how} guest", "ms", kernel, values
         )
     guest.run("kill -9 $(cat /tmp/busy)")
+
+
+def measure_asks(results: Results, vm: VirtualMachine, guest: LabGuest, kernel: str, rounds: int) -> None:
+    """How much longer an open takes when a Python function on the host is asked about it, by the guest's clock."""
+    rule = Rule(events=("file.open",), path="/etc/passwd", action="ask", timeout_ms=5000)
+    stream = vm.event_stream("file.open", decide=lambda _: "allow")
+    done = threading.Event()
+
+    def answer() -> None:
+        while not done.is_set():
+            for _ in stream.follow(timeout_s=0.2):
+                pass
+
+    thread = threading.Thread(target=answer)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    stream.start()
+    thread.start()
+    for _ in range(rounds):
+        for asked in (True, False):
+            if asked:
+                vm.add_rules([rule])
+            else:
+                vm.drop_rules()
+            median_ns = guest.run("/lab/work opens 2000 1", timeout_s=60).text.split()[0]
+            times[asked].append(float(median_ns) / 1e3)
+    done.set()
+    thread.join()
+    unanswered = sum(count.unanswered for count in stream.counts())
+    stream.stop()
+    longer = [asked - bare for asked, bare in zip(times[True], times[False], strict=True)]
+    results.add(
+        "a question to Python before an open", "us", kernel, longer, 20.0, note=f"{unanswered} unanswered"
+    )
 
 
 def measure_drain(results: Results, vm: VirtualMachine, guest: LabGuest, kernel: str) -> None:
