@@ -44,6 +44,7 @@ def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
         assert words[0] == ".venv/bin/vmon", line
         # The pids in the README are examples: they are others each time.
         words = [pid_of(EXAMPLES[word], run_folder) if word in EXAMPLES else word for word in words[1:]]
+        words = [str(TOP / word) if word.startswith("examples/") else word for word in words]
         busy = (
             subprocess.Popen([VMON, "lab", "run", "web1", "--", "sleep", "1"], env=run_folder)
             if "watch" in words
@@ -54,7 +55,7 @@ def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
         )
         assert not busy or busy.wait() == 0
         assert done.returncode == 0, (line, done.stderr)
-        assert done.stdout.strip(), line
+        assert done.stdout.strip() or "in force" in done.stderr or "probe:" in done.stderr, line
         printed[line] = done.stdout
     assert any("httpd" in text for line, text in printed.items() if " ps " in line)
     assert any("TARGET" in text and "web1" in text for text in printed.values())
