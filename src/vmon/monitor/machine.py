@@ -223,15 +223,17 @@ class VirtualMachine(Acts):
 
     def descendants(self, pid: int) -> list[ProcessRecord]:
         """A process and all below it, children before grandchildren; loops of a lying guest are cut. NoSuchProcess."""
-        found = [self.process(pid).record()]
-        records = [process.record() for process in self.processes()]
-        seen = above = {found[0].key}
-        while above:
-            below = [record for record in records if record.parent_key in above and record.key not in seen]
-            found += below
-            above = {record.key for record in below}
-            seen = seen | above
-        return found
+        snapshot = self.snapshot()
+        if pid not in snapshot.pid:
+            return [self.process(pid).record()]
+        below: dict[str | None, list[int]] = {}
+        for row, parent in enumerate(snapshot.parent_key):
+            below.setdefault(parent, []).append(row)
+        first = snapshot.pid.index(pid)
+        found = [first]
+        for row in found:  # which grows: nobody's children are looked at twice
+            found += [child for child in below.pop(snapshot.key(row), ()) if child != first]
+        return [snapshot.record(row) for row in found]
 
     def _ports(self) -> Ports:
         ram, vm = self._connection.ram, self._connection.watch

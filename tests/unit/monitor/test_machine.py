@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -223,3 +225,22 @@ def test_a_build_id_that_is_unmapped_under_it_is_another_boot(clock: Clock) -> N
     connection.ram._ranges = connection.ram._ranges[1:]
     with pytest.raises(IdentifyError):
         vm.processes()
+
+
+class Family:
+    """Columns of a guest that lies: pid 2 is its own parent, 3 and 4 each other's, and 5 is there twice."""
+
+    pid = (1, 2, 3, 4, 5, 5, 6)
+    parent_key = (None, "2", "4", "3", "1", "1", "5")
+
+    def key(self, row: int) -> str:
+        return str(self.pid[row])
+
+    def record(self, row: int) -> int:
+        return row
+
+
+@pytest.mark.parametrize(("pid", "rows"), [(1, [0, 4, 5, 6]), (2, [1]), (3, [2, 3]), (5, [4, 6])])
+def test_descendants_of_a_guest_that_lies_are_each_told_once(pid: int, rows: list[int]) -> None:
+    vm = SimpleNamespace(snapshot=Family)
+    assert VirtualMachine.descendants(cast("VirtualMachine", vm), pid) == rows
