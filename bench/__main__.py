@@ -8,6 +8,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from bench.calls import KERNEL as CALLS_KERNEL
+from bench.calls import measure_calls
 from bench.command import measure_command, measure_imports
 from bench.cost import CLOCKS, WORKS, measure_cost
 from bench.cost import KERNELS as COST_KERNELS
@@ -23,7 +25,7 @@ from bench.tracers import measure_tracers
 from vmon.core.errors import VmonError
 from vmon.lab import matrix
 
-TOPICS = ("identify", "processes", "command", "memory", "probe", "cost", "peers", "tracers")
+TOPICS = ("identify", "processes", "command", "memory", "calls", "probe", "cost", "peers", "tracers")
 ON_REQUEST = ("tracers",)
 """Left out without --only: an image of their own is made for them, and they are slow."""
 QUICK_KERNELS = ("6.1",)
@@ -79,6 +81,8 @@ def main(arguments: list[str]) -> int:
             )
             if options.kernel or kernel in COST_KERNELS:
                 measure_guest_work(results, guests, kernel, attempt, options)
+        one = CALLS_KERNEL if CALLS_KERNEL in kernels else kernels[0]
+        attempt("calls", one, lambda: measure_calls(results, guests, one, quick=quick))
         large = "6.1" if "6.1" in kernels else kernels[0]
         attempt("memory", large, lambda: measure_large_guests(results, guests, large, quick=quick))
     print(results.as_json() if options.output == "json" else results.as_table())
