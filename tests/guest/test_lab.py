@@ -226,6 +226,22 @@ def test_an_overlay(tmp_path: Path) -> None:
         assert "nokaslr" in guest.run("cat /proc/cmdline").text.split()
 
 
+def test_a_clock_that_counts_instructions() -> None:
+    """The same work takes the same, and twice as much twice as long, whatever else this host does."""
+
+    def guest_s(guest: LabGuest, turns: int) -> float:
+        loop = f"n=0; while [ $n -lt {turns} ]; do n=$((n + 1)); done"
+        begin, end = guest.run(f"cat /proc/uptime; {loop}; cat /proc/uptime").text.splitlines()
+        return float(end.split()[0]) - float(begin.split()[0])
+
+    with LabGuest.up(f"icount-{os.getpid()}", icount=True) as guest:
+        assert guest.record.accel == "tcg"
+        once = [guest_s(guest, 30_000) for _ in range(3)]
+        twice = guest_s(guest, 60_000)
+    assert max(once) < 1.1 * min(once)
+    assert 1.8 < twice / min(once) < 2.2
+
+
 def test_a_guest_that_ends_by_itself() -> None:
     name = f"ends-{os.getpid()}"
     guest = LabGuest.up(name)
