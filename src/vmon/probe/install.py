@@ -22,7 +22,7 @@ from vmon.probe.abi import Abi, load_abi
 from vmon.probe.config import MAGIC
 from vmon.probe.leftover import clear_leftovers
 from vmon.probe.mailbox import Mailbox
-from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot
+from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot, maps_globally
 from vmon.probe.plan import Plan, encode_config, make_plan, undo
 from vmon.probe.ring import Ring
 from vmon.probe.sites import Text, Way, find_strangers, read_text, survey
@@ -192,7 +192,7 @@ def find(kernel: Kernel, ports: Ports, abi: Abi | None = None) -> Probe | None:
     slot = find_slot(kernel)
     if slot.free:
         return None
-    window = Window(kernel.memory.phys, ports.write, slot.table_gpa)
+    window = Window(kernel.memory.phys, ports.write, slot.table_gpa, globally=maps_globally(kernel))
     try:
         probe = Probe(kernel, ports, abi, window)
         if probe.get("config", "magic") != MAGIC:
@@ -254,7 +254,7 @@ def _place(kernel: Kernel, ports: Ports, abi: Abi, code: bytes, config: bytes) -
         pages.append(free[:count])
         del free[:count]
     # The page-table entries first: by them a probe is known that never came to be.
-    window = Window(kernel.memory.phys, ports.write, pages[0][0])
+    window = Window(kernel.memory.phys, ports.write, pages[0][0], globally=maps_globally(kernel))
     window.map(0, pages[1], executable=True)
     window.map(abi.sizes["CONFIG_AT"], pages[2])
     window.map(abi.sizes["STATE_AT"], pages[3], writable=True)

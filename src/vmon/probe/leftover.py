@@ -47,7 +47,8 @@ def pages_of(table: bytes, abi: Abi) -> dict[Gpa, bool]:
     for number, entry in enumerate(entries):
         page = MappedPage(Gpa(entry & FRAME_MASK), writable=number >= state, executable=number < config)
         if entry:
-            if not page.gpa or entry != int.from_bytes(encode_entries([page]), "little"):
+            both = (encode_entries([page], globally=globally) for globally in (True, False))
+            if not page.gpa or entry.to_bytes(8, "little") not in both:
                 return {}
             found[page.gpa] = page.executable
     return found if entries[0] else {}

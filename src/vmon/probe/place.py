@@ -17,8 +17,9 @@ Another probe or a kernel module may do the same and pick the same pages: zero i
 away and back. A hostile guest can lie about each of these; then its own memory is what suffers, and the host's view of
 the probe. The slot: kernel text is mapped by level2_kernel_pgt, one 2 MiB entry each, and the image never starts below
 16 MiB, so its entry 0 is free. That table is shared by all processes; with page-table isolation the kernel half of each
-has it, the user half does not, and the probe runs in the kernel half alone.
-Sources: arch/x86/realmode/init.c, arch/x86/kernel/{setup,e820,head_64.S}, arch/x86/mm/pti.c, mm/mm_init.c.
+has it, the user half does not, and the probe runs in the kernel half alone. A global entry would stay in the TLB for
+user mode all the same, for Meltdown to read: the probe's are global only where the kernel's own are.
+Sources: arch/x86/realmode/init.c, arch/x86/kernel/{setup,e820,head_64.S}, arch/x86/mm/{init,pti}.c, mm/mm_init.c.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ ACCESSED, DIRTY, GLOBAL = 1 << 5, 1 << 6, 1 << 8
 ENTRIES = 512
 
 WANTS = Wants(
-    symbols=("level2_kernel_pgt", "real_mode_header", "real_mode_blob", "real_mode_blob_end", "e820_table"),
+    symbols=(
+        *("level2_kernel_pgt", "real_mode_header", "real_mode_blob", "real_mode_blob_end", "e820_table"),
+        "__default_kernel_pte_mask",
+    ),
     # flags became a structure of its own, memdesc_flags_t, between 6.12 and 6.18.
     structs={"page": "flags.f|flags", "e820_table": "nr_entries", "e820_entry": "addr size type"},
     enums=("pageflags",),
@@ -231,30 +235,35 @@ def find_slot(kernel: Kernel) -> Slot:
     return Slot(SLOT_GVA, place, entry)
 
 
-def encode_page_table(pages: Sequence[MappedPage | None]) -> bytes:
-    """A page of page-table entries for the slot, in order; None leaves a hole. UsageError for what must not be.
+def maps_globally(kernel: Kernel) -> bool:
+    """Whether this kernel's own pages stay in the TLB whatever process runs: not so with page-table isolation.
 
-    No page is both writable and executable, none is the user's. Global, as the kernel's own are. Dirty only where
+    By what it takes out of its entries since 4.17 (8a57f4849f4f); who is not known to keep them does not.
+    """
+    if not kernel.has_symbol("__default_kernel_pte_mask"):
+        return False
+    return bool(kernel.memory.u64(kernel.symbol("__default_kernel_pte_mask")) & GLOBAL)
+
+
+def encode_entries(pages: Sequence[MappedPage | None], *, globally: bool) -> bytes:
+    """Entries of a page of page-table entries, in order; None leaves a hole. UsageError for what must not be.
+
+    No page is both writable and executable, none is the user's. Global where the kernel's own are. Dirty only where
     writable: a CPU with shadow stacks takes dirty and read-only for one.
     """
     if len(pages) > ENTRIES:
         raise UsageError(f"a page table has {ENTRIES} entries, not {len(pages)}")
-    return encode_entries(pages).ljust(8 * ENTRIES, b"\0")
+    return struct.pack(f"<{len(pages)}Q", *(_page_entry(page, GLOBAL if globally else 0) for page in pages))
 
 
-def encode_entries(pages: Sequence[MappedPage | None]) -> bytes:
-    """The same for a part of such a page."""
-    return struct.pack(f"<{len(pages)}Q", *map(_page_entry, pages))
-
-
-def _page_entry(page: MappedPage | None) -> int:
+def _page_entry(page: MappedPage | None, more: int) -> int:
     if page is None:
         return 0
     if page.gpa & ~FRAME_MASK or page.gpa < PAGE_SIZE_BYTES:
         raise UsageError(f"{page.gpa:#x} is not the address of a page that may be mapped")
     if page.writable and page.executable:
         raise UsageError(f"the page at {page.gpa:#x} is to be writable and executable")
-    entry = page.gpa | PRESENT | ACCESSED | GLOBAL
+    entry = page.gpa | PRESENT | ACCESSED | more
     if page.writable:
         entry |= WRITABLE | DIRTY
     return entry if page.executable else entry | NO_EXECUTE

@@ -23,7 +23,7 @@ from vmon.core.ports import Patch, PatchCode, PauseReport, ReadPhys, WritePhys
 from vmon.core.records import DifferenceRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi
-from vmon.probe.place import SLOT_GVA, MappedPage, Slot, encode_entries, encode_table_entry, find_slot
+from vmon.probe.place import SLOT_GVA, Slot, encode_table_entry, find_slot
 from vmon.probe.plan import Plan, encode_config, make_plan, undo, way_of
 from vmon.probe.sites import find_strangers, read_text, survey
 from vmon.probe.window import Window
@@ -223,8 +223,8 @@ def _entries(
     window: Window, offset: int, size_bytes: int, *, writable: bool = False, executable: bool = False
 ) -> dict[int, int]:
     """Page-table entries of a part of the window, by their number."""
-    pages = [MappedPage(page, writable, executable) for page in window.pages(offset, size_bytes)]
-    found = np.frombuffer(encode_entries(pages), "<u8").tolist()
+    pages = window.pages(offset, size_bytes)
+    found = np.frombuffer(window.encode(pages, writable=writable, executable=executable), "<u8").tolist()
     return dict(enumerate(found, start=offset // PAGE_SIZE_BYTES))
 
 

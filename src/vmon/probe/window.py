@@ -18,11 +18,13 @@ from vmon.probe.place import SLOT_GVA, MappedPage, encode_entries
 class Window:
     """The probe's pages by their offset in the window."""
 
-    def __init__(self, phys: ReadPhys, write: WritePhys, table_gpa: Gpa) -> None:
+    def __init__(self, phys: ReadPhys, write: WritePhys, table_gpa: Gpa, *, globally: bool = False) -> None:
+        """`globally`: whether the guest's kernel maps its own pages so (`maps_globally`)."""
         self._phys = phys
         self._write = write
         self.table_gpa = table_gpa
         """Where the page of page-table entries lies."""
+        self._globally = globally
         self._pages: list[Gpa | None] = []
 
     def entry(self, offset: int) -> int:
@@ -32,8 +34,14 @@ class Window:
 
     def map(self, offset: int, pages: list[Gpa], *, writable: bool = False, executable: bool = False) -> None:
         """Put pages behind an offset. Only entries that never were present: no CPU remembers them."""
-        entries = encode_entries([MappedPage(page, writable, executable) for page in pages])
+        entries = self.encode(pages, writable=writable, executable=executable)
         self._write.write(Gpa(self.table_gpa + 8 * (offset // PAGE_SIZE_BYTES)), entries)
+
+    def encode(self, pages: list[Gpa], *, writable: bool = False, executable: bool = False) -> bytes:
+        """The entries that `map` writes for pages."""
+        return encode_entries(
+            [MappedPage(page, writable, executable) for page in pages], globally=self._globally
+        )
 
     def pages(self, offset: int, size_bytes: int) -> list[Gpa]:
         """Pages behind a part of the window; BadStructure where one is not there."""

@@ -61,6 +61,7 @@ AT = {
     "nr_cpu_ids": 0xE050,
     "__per_cpu_offset": 0xE058,
     "special_mapping_vmops": 0xE080,
+    "__default_kernel_pte_mask": 0xE090,
     "d_ops": 0xE100,
     "d_ops_named": 0xE200,
     "timekeeper": 0xE300,

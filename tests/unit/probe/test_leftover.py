@@ -17,11 +17,11 @@ TABLE, CODE, CONFIG, STATE = (Gpa(number << 12) for number in (1, 2, 4, 5))
 class Low:
     """The low memory of a guest in which a probe once was."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, globally: bool = True) -> None:
         self.guest = Guest("new", code=True)
         self.patched: list[int] = []
         ram = FakeRam({0x1000: bytes(PAGE_SIZE_BYTES)})
-        self.window = Window(ram, ram, TABLE)
+        self.window = Window(ram, ram, TABLE, globally=globally)
         self.window.map(0, [CODE], executable=True)
         self.window.map(ABI.sizes["CONFIG_AT"], [CONFIG])
         self.window.map(ABI.sizes["STATE_AT"], [STATE], writable=True)
@@ -45,8 +45,9 @@ class Low:
         return clear_leftovers(self.guest.kernel(), self, self, ABI)  # type: ignore[arg-type]
 
 
-def test_a_dead_probe_is_cleared_and_its_code_in_a_pause() -> None:
-    low = Low()
+@pytest.mark.parametrize("globally", [True, False])
+def test_a_dead_probe_is_cleared_and_its_code_in_a_pause(globally: bool) -> None:
+    low = Low(globally=globally)
     assert low.clear() == 4
     assert not any(low.guest.low[0x1000:0x98000])
     assert low.patched == [CODE]

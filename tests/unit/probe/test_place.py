@@ -24,10 +24,11 @@ from vmon.probe.place import (
     LowPages,
     MappedPage,
     PageRun,
-    encode_page_table,
+    encode_entries,
     encode_table_entry,
     find_low_pages,
     find_slot,
+    maps_globally,
 )
 
 MODELS = pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_what_is_encoded_appears_in_the_slot(model: str, la57: bool) -> None:
         None,
         MappedPage(Gpa(0x9000)),
     ]
-    guest.write_phys(0x1000, encode_page_table(pages))
+    guest.write_phys(0x1000, encode_entries(pages, globally=True))
     guest.write_phys(slot.entry_gpa, struct.pack("<Q", encode_table_entry(Gpa(0x1000))))
     kernel = guest.kernel()
 
@@ -214,32 +215,48 @@ def test_a_symbol_that_contradicts_the_tables_is_refused() -> None:
         find_slot(guest.kernel())
 
 
-def test_bits_of_the_entries() -> None:
+@pytest.mark.parametrize(("globally", "bit"), [(True, 0x100), (False, 0)])
+def test_bits_of_the_entries(globally: bool, bit: int) -> None:
     """As Linux has them: 0x161 and 0x163 with no-execute; dirty and read-only would be a shadow stack."""
-    words = struct.unpack(
-        "<512Q",
-        encode_page_table(
-            [MappedPage(Gpa(0x2000), False, True), MappedPage(Gpa(0x3000), True), MappedPage(Gpa(0x4000))]
-        ),
-    )
-    assert [hex(word) for word in words[:4]] == ["0x2121", "0x8000000000003163", "0x8000000000004121", "0x0"]
-    assert not any(words[3:])
+    pages = [
+        MappedPage(Gpa(0x2000), False, True),
+        MappedPage(Gpa(0x3000), True),
+        None,
+        MappedPage(Gpa(0x4000)),
+    ]
+    words = struct.unpack("<4Q", encode_entries(pages, globally=globally))
+    no_execute = 1 << 63
+    assert words == (0x2021 | bit, no_execute | 0x3063 | bit, 0, no_execute | 0x4021 | bit)
     assert encode_table_entry(Gpa(0x5000)) == 0x5063
+
+
+@MODELS
+def test_entries_are_global_where_the_kernels_own_are(model: str, la57: bool) -> None:
+    guest = guest_of(model, la57)
+    mask = RODATA_GVA + AT["__default_kernel_pte_mask"]
+    guest.put64(mask, 0xFFFF_FFFF_FFFF_FFFF)
+    assert maps_globally(guest.kernel())
+    guest.put64(mask, 0xFFFF_FFFF_FFFF_FEFF)
+    assert not maps_globally(guest.kernel())
+    guest.put64(mask, 0xFFFF_FFFF_FFFF_FFFF)
+    symbols = {name: at for name, at in guest.profile.symbols.items() if name != "__default_kernel_pte_mask"}
+    guest.profile = msgspec.structs.replace(guest.profile, symbols=symbols)
+    assert not maps_globally(guest.kernel()), "what is not known is taken for the worse"
 
 
 @pytest.mark.parametrize("gpa", [0, 0x1001, 1 << 52, -4096])
 def test_no_page_is_there(gpa: int) -> None:
     with pytest.raises(UsageError):
-        encode_page_table([MappedPage(Gpa(gpa))])
+        encode_entries([MappedPage(Gpa(gpa))], globally=False)
     with pytest.raises(UsageError):
         encode_table_entry(Gpa(gpa))
 
 
 def test_nothing_is_writable_and_executable() -> None:
     with pytest.raises(UsageError, match="writable and executable"):
-        encode_page_table([MappedPage(Gpa(0x1000), True, True)])
+        encode_entries([MappedPage(Gpa(0x1000), True, True)], globally=False)
     with pytest.raises(UsageError, match="512 entries"):
-        encode_page_table([None] * (ENTRIES + 1))
+        encode_entries([None] * (ENTRIES + 1), globally=False)
 
 
 LIES = st.tuples(

@@ -33,15 +33,17 @@ def test_what_is_not_mapped_is_refused() -> None:
             read()
 
 
-def test_rights() -> None:
+@pytest.mark.parametrize("globally", [True, False])
+def test_rights(globally: bool) -> None:
     ram = FakeRam({0x1000: bytes(0x3000)})
-    window = Window(ram, ram, TABLE)
+    window = Window(ram, ram, TABLE, globally=globally)
     window.map(0, [Gpa(0x2000)], executable=True)
     window.map(0x1000, [Gpa(0x3000)], writable=True)
     code, data = window.entry(0), window.entry(0x1000)
     assert (code >> 1 & 1, code >> 63) == (0, 0)
     assert (data >> 1 & 1, data >> 63) == (1, 1)
     assert not (code | data) >> 2 & 1, "no page is the user's"
+    assert (code >> 8 & 1, data >> 8 & 1) == (globally, globally)
 
 
 def test_runs() -> None:
