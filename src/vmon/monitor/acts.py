@@ -118,10 +118,13 @@ class Acts(ABC):
         return self._probe
 
     def _need_probe(self, ring_bytes: int = RING_BYTES) -> Probe:
-        if self._known_probe() is None:
+        probe = self._known_probe()
+        if probe is None or probe.plan is None:
+            # One that was only found may lack what its vmon died before.
             self.install_probe(ring_bytes)
-        assert self._probe is not None
-        return self._probe
+            probe = self._probe
+        assert probe is not None
+        return probe
 
     def _active_probe(self) -> Probe:
         """NotSupported where none is active."""
@@ -130,8 +133,9 @@ class Acts(ABC):
         probe = self._known_probe()
         if probe is None:
             probe = find(self._current(), self._ports())
-            if probe is None or not probe.hooked():
+            if probe is None or not probe.find_sites():
                 raise NotSupported("no probe is active in this guest")
+            self._probe = probe
         return probe
 
     # Events.
