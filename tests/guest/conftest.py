@@ -18,6 +18,8 @@ from vmon.lab.guest import LabGuest
 INSIDE = Path(__file__).parent / "inside"
 KERNELS = matrix.names()
 OVERLAY_VARIABLE = "VMON_TEST_OVERLAY"
+LONG_VARIABLE = "VMON_TEST_LONG"
+"""Set by `./dev guest --long`: what hopes for bad luck is repeated many times more."""
 
 
 def build_overlay(folder: Path) -> Path:

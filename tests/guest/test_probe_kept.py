@@ -10,18 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import vmon
+from tests.guest.conftest import LONG_VARIABLE
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestRebooted, NotSupported, ProbeTampered
-from vmon.core.ports import Patch
+from vmon.core.ports import Patch, WritePhys
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
-from vmon.probe.install import find
+from vmon.probe.install import find, install
 from vmon.probe.place import find_low_pages, find_slot
 from vmon.probe.plan import undo
 from vmon.probe.sites import read_text, survey
@@ -220,6 +222,9 @@ def reboot(guest: LabGuest) -> None:
     guest.run("(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
 
 
+BOOTS = (reset, reboot) * (5 if os.environ.get(LONG_VARIABLE) else 1)
+
+
 @pytest.mark.parametrize("kernel", ["5.10", "7.2"])
 def test_a_guest_that_reboots_gets_its_probe_and_its_rules_again(kernel: str) -> None:
     name = f"again-{kernel}-{os.getpid()}"
@@ -234,7 +239,7 @@ def test_a_guest_that_reboots_gets_its_probe_and_its_rules_again(kernel: str) ->
             low_pages = find_low_pages(vm.kernel).pages
         with watching(name, "--persist") as watch:
             watch.wait_for_open(guest, "/etc/hosts")
-            for number, boot in enumerate((reset, reboot, reset, reboot)):
+            for number, boot in enumerate(BOOTS):
                 boot(guest)
                 watch.wait_for_notice("rebooted")
                 said = watch.wait_for_notice("installed")
@@ -246,7 +251,7 @@ def test_a_guest_that_reboots_gets_its_probe_and_its_rules_again(kernel: str) ->
                 assert (refused.out, b"not permitted" in refused.err) == (b"", True)
             status, said = watch.end()
         assert status == 0, said
-        assert said.count("rebooted: ") == 4
+        assert said.count("rebooted: ") == len(BOOTS)
         with vmon.attach(name) as vm:
             assert [record.rule.path for record in vm.rules()] == ["/etc/shadow"]
             assert vm.check_probe().intact
@@ -273,3 +278,35 @@ def test_a_guest_that_reboots_ends_the_watching() -> None:
                 vm.rules()
             assert vm.install_probe().installed
             assert vm.remove_probe().patches > 0
+
+
+class Dying:
+    """WritePhys of a vmon that dies before its n-th write."""
+
+    def __init__(self, write: WritePhys, after: int) -> None:
+        self._write = write
+        self._left = after
+
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        if not self._left:
+            raise InterruptedError
+        self._left -= 1
+        self._write.write(gpa, data)
+
+
+def test_a_probe_that_never_came_to_be_costs_no_page() -> None:
+    """On the kernel with the fewest low pages, where two such deaths were once the end of it."""
+    with LabGuest.up(f"place-{os.getpid()}", kernel="5.10") as guest, vmon.attach(guest.name) as vm:
+        ports = vm._ports()
+        pages = find_low_pages(vm.kernel).pages
+        deaths = 0
+        while find_slot(vm.kernel).free:
+            with suppress(InterruptedError):
+                install(vm.kernel, replace(ports, write=Dying(ports.write, deaths)))
+            deaths += 1
+        assert deaths > 10
+        assert vm.install_probe().installed
+        assert find_low_pages(vm.kernel).pages >= pages // 2
+        assert vm.check_probe().intact
+        assert guest.run("cat /etc/hosts").status == 0
+        assert vm.remove_probe().patches > 0
