@@ -14,7 +14,7 @@ import pytest
 import vmon
 from tests.guest.conftest import LONG_VARIABLE
 from tests.guest.pauses import PauseLog
-from tests.guest.victim import PAUSES, Victim
+from tests.guest.victim import ASKED, PAUSES, Victim
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
 from vmon.linux.system import read_jiffies
@@ -51,7 +51,9 @@ class Bystander:
     def __init__(self, guest: LabGuest) -> None:
         self.guest = guest
         self.pid = int(guest.run("sleep 100000 >/dev/null 2>&1 & echo $!").text)
-        guest.run("echo s >/tmp/secret")
+        opens = f"while :; do cat {ASKED}; usleep 10000; done"
+        guest.run(f"echo s >/tmp/secret; echo a >{ASKED}")
+        self.opener = int(guest.run(f"sh -c '{opens}' >/dev/null 2>&1 & echo $!").text)
         with vmon.attach(guest.name) as vm:
             self.text = read_text(vm.kernel).data
             assert not survey(vm.kernel).strangers
@@ -86,7 +88,7 @@ class Bystander:
         assert read_text(vm.kernel).data == self.text
 
     def end(self) -> None:
-        self.guest.run(f"kill {self.pid}; rm -f /tmp/secret")
+        self.guest.run(f"kill {self.pid} {self.opener}; rm -f /tmp/secret {ASKED}")
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from vmon.core.rules import Rule
 from vmon.transport.qemu import code
 
 PATIENCE_S = 60.0
+ASKED = "/tmp/asked"
+"""Somebody in the guest opens it again and again; each time a victim is asked that has come so far."""
 ALL = (
     "attach",
     "install",
@@ -32,7 +34,7 @@ ALL = (
 )
 """In order, of one that puts the probe in and takes it out; in the pauses the guest stands still."""
 PAUSES = ("pause", "pause out")
-ADOPTING = ("attach", "install", "watch", "rules", "signal", "drop")
+ADOPTING = ("attach", "install", "watch", "rules", "ask", "signal", "drop")
 """Of one that finds the probe in the guest, and leaves it there."""
 END = "end"
 PRELOADED = ["vmon.monitor.stream", "vmon.control.signals", "vmon.transport.qemu.code", "qemu.qmp", __name__]
@@ -97,11 +99,18 @@ def live(target: str, pid: int, adopts: bool, writer: Connection) -> None:
         tell("install")
         vm.install_probe()
         tell("watch")
-        stream = vm.event_stream("process.signal")
+        stream = vm.event_stream("file.open", decide=lambda _: "deny")
         stream.start()
         stream.take()
         tell("rules")
-        added = vm.add_rules([Rule(events=("file.open",), path="/tmp/nobody")])
+        added = vm.add_rules(
+            [
+                Rule(events=("file.open",), path="/tmp/nobody"),
+                Rule(events=("file.open",), path=ASKED, action="ask", fallback="allow", timeout_ms=500),
+            ]
+        )
+        tell("ask")
+        next(event for event in stream.follow(PATIENCE_S) if event.verdict == "denied")
         tell("signal")
         vm.signal(pid, signal.SIGCONT)
         tell("drop")
