@@ -200,8 +200,11 @@ class Keeper:
         self._vm.repair_probe()
         if taken_out and self._rules:
             self._put_rules_in(self._rules)
-        self._known = []
-        self._notice("vmon.repaired", "the probe was written once more")
+        # A breakpoint is left to the guest, so there may be differences still; they have been told.
+        record = self._vm.check_probe()
+        self._known = record.differences
+        if record.intact:
+            self._notice("vmon.repaired", "the probe was written once more")
 
     def _remember_rules(self) -> None:
         self._rules, self._enforce = self._vm.rules(), self._vm.enforcing

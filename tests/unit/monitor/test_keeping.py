@@ -13,6 +13,7 @@ from vmon.monitor import keeping
 from vmon.monitor.keeping import Keeper, outlives
 
 SITE = DifferenceRecord(what="instruction", address=1, expected="", found="", said="a site leads elsewhere")
+BREAKPOINT = DifferenceRecord(what="instruction", address=2, expected="", found="", said="a breakpoint")
 OUT = DifferenceRecord(what="probe", address=0, expected="", found="", said="the probe was taken out")
 LASTING = Rule(events=("file.open",), path="/x")
 OF_A_PROCESS = Rule(events=("file.open",), tree="7@7")
@@ -53,7 +54,7 @@ class FakeVm:
 
     def repair_probe(self) -> None:
         self.repairs += 1
-        self.found = []
+        self.found = [found for found in self.found if found is BREAKPOINT]
 
     def rules(self) -> list[RuleRecord]:
         return [RuleRecord(number=row, hits=0, rule=rule) for row, rule in enumerate(self.in_force, start=1)]
@@ -131,6 +132,11 @@ def test_a_change_is_put_right_where_that_is_asked_for(vm: FakeVm) -> None:
     keeper, told, _ = kept(vm, *[lambda: setattr(vm, "found", [SITE]), "a"] * 2, repair=True)
     assert [line.split(":")[0] for line in told] == ["vmon.tampered", "vmon.repaired"] * 2
     assert (vm.repairs, keeper.tampered) == (2, True)
+
+
+def test_what_is_left_to_the_guest_is_told_once(vm: FakeVm) -> None:
+    _, told, _ = kept(vm, lambda: vm.found.extend([SITE, BREAKPOINT]), "a", "b", "c", repair=True)
+    assert told == ["vmon.tampered: a site leads elsewhere; a breakpoint"]
 
 
 def test_one_that_was_taken_out_gets_its_rules_again(vm: FakeVm) -> None:
