@@ -19,10 +19,11 @@ import pytest
 import vmon
 from tests.guest.conftest import LONG_VARIABLE
 from vmon.core.address import Gpa
-from vmon.core.errors import GuestRebooted, NotSupported, ProbeTampered
+from vmon.core.errors import GuestRebooted, IdentifyError, NotSupported, ProbeTampered
 from vmon.core.ports import Patch, WritePhys
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
+from vmon.monitor import machine
 from vmon.probe.install import find, install
 from vmon.probe.place import find_low_pages, find_slot
 from vmon.probe.plan import undo
@@ -259,6 +260,25 @@ def test_a_guest_that_reboots_gets_its_probe_and_its_rules_again(kernel: str) ->
             vm.remove_probe()
         assert guest.run("cat /etc/shadow").status == 0
         assert "WARNING:" not in guest.console and "Oops" not in guest.console
+
+
+def test_what_a_reset_overwrites_is_no_tampering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen before the reset is, where nobody asks the hypervisor; then it is asked."""
+    name = f"wiped-{os.getpid()}"
+    with LabGuest.up(name, kernel="7.2", allow_reboot=True) as guest, vmon.attach(name) as vm:
+        vm.install_probe()
+        assert vm.check_probe().intact
+        (page,) = vm._active_probe().window.pages(vm._active_probe().abi.sizes["CONFIG_AT"], 1)
+        there = vm.ram.read(page, 16)
+        monkeypatch.setattr(machine, "HYPERVISOR_CHECK_S", 1e9)
+        monkeypatch.setattr(machine, "CLOCK_ALARM_S", 1e9)
+        reset(guest)
+        deadline = time.monotonic() + PATIENCE_S
+        while vm.ram.read(page, 16) == there:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        with pytest.raises((IdentifyError, NotSupported)):
+            vm.check_probe()
 
 
 def test_a_guest_that_reboots_ends_the_watching() -> None:

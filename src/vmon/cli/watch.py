@@ -84,9 +84,8 @@ def watch(
         except KeyboardInterrupt:
             click.echo(err=True)
         finally:
-            if keeper is not None and keeper.stream is not None:
-                keeper.stream.stop()
-                for count in keeper.stream.counts():
+            if keeper is not None:
+                for count in keeper.stop():
                     tell_counts(count)
             if put_in.installed and not keep:
                 take_probe_out(vm)

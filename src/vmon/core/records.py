@@ -342,4 +342,4 @@ class NoticeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """vmon.tampered, vmon.repaired, vmon.intact, vmon.rules, vmon.rebooted, vmon.installed."""
     said: str
     differences: list[DifferenceRecord] = []
-    """Of vmon.tampered."""
+    """Of vmon.tampered; the first eight."""

@@ -38,8 +38,8 @@ class Acts(ABC):
     _stream: EventStream | None = None
 
     @abstractmethod
-    def _current(self) -> Kernel:
-        """The running kernel."""
+    def _current(self, *, closely: bool = False) -> Kernel:
+        """The running kernel; `closely` spares no cost to be sure."""
 
     @abstractmethod
     def _ports(self) -> Ports:
@@ -92,9 +92,15 @@ class Acts(ABC):
         """Compare the probe with what vmon wrote; differences are told, not raised. Half a millisecond when there are
         none; the first look at a probe that was there before takes 30 to 60 ms.
 
-        NotSupported where no probe is active, and none was that this object has seen.
+        NotSupported where no probe is active, and none was that this object has seen; IdentifyError for a guest that
+        reboots.
         """
-        return self._probe_check().check(self._stream.words() if self._stream else {})
+        check = self._probe_check()
+        record = check.check(self._stream.words() if self._stream else {})
+        if not record.intact and self._current(closely=True) is not check.kernel:
+            # A reset, noticed a moment late: the next boot has overwritten what lies in low memory.
+            return self.check_probe()
+        return record
 
     def repair_probe(self) -> None:
         """Write once more what differs. CodeDiffers when the guest writes there at the same time."""

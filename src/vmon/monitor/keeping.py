@@ -23,7 +23,7 @@ from vmon.core.errors import (
     PauseLost,
     TargetBusy,
 )
-from vmon.core.events import Event
+from vmon.core.events import Event, EventCounts
 from vmon.core.records import CheckRecord, DifferenceRecord, NoticeRecord
 from vmon.core.rules import Rule, RuleRecord
 from vmon.linux.kernel import Kernel
@@ -40,6 +40,8 @@ CHECK_S = 0.5
 LOOK_S = 0.1
 """So often it is asked whether the same kernel runs still."""
 BOOT_POLL_S = 0.1
+TOLD = 8
+"""Of so many differences it is told what they are; a guest can make thousands."""
 OF_ONE_BOOT = ("key", "tree", "unless_tree", "cgroup_id")
 """Conditions of a rule that speak of something that a reboot ends."""
 
@@ -171,6 +173,16 @@ class Keeper:
                 with contextlib.suppress(GuestDataError, IdentifyError, NotSupported, PauseLost, TargetBusy):
                     self._look()
 
+    def stop(self) -> list[EventCounts]:
+        """End the stream; its totals, none where they are gone with a kernel or with the probe's pages."""
+        try:
+            if self.stream is not None:
+                self.stream.stop()
+                return self.stream.counts()
+        except GuestDataError:
+            pass
+        return []
+
     def _same_kernel(self) -> bool:
         try:
             return self._vm.kernel is not None and self._vm.reboots == self._boot
@@ -185,8 +197,9 @@ class Keeper:
                 self._notice("vmon.intact", "the probe is as it was written again")
             else:
                 self.tampered = True
-                said = "; ".join(found.said for found in record.differences)
-                self._notice("vmon.tampered", said, record.differences)
+                told, more = record.differences[:TOLD], len(record.differences) - TOLD
+                said = "; ".join(found.said for found in told) + (f"; and {more} more" if more > 0 else "")
+                self._notice("vmon.tampered", said, told)
         if not record.intact and self._repair:
             self._put_right()
         elif record.intact and (digest := self._vm.rules_digest()) != self._digest:

@@ -112,8 +112,11 @@ class VirtualMachine(Acts):
             self._resets = connection.watch.state().resets
         return identity, Kernel(KernelMemory(connection.ram, identity.bases), identity.profile)
 
-    def _still_there(self) -> bool:
-        """Whether the identified kernel is the one that runs. Microseconds; a monitor round trip 4 times a second."""
+    def _still_there(self, *, closely: bool) -> bool:
+        """Whether the identified kernel is the one that runs. Microseconds; a monitor round trip 4 times a second.
+
+        `closely` asks the hypervisor and a CPU at once: some milliseconds.
+        """
         identity, ram, watch = self._identity, self._connection.ram, self._connection.watch
         profile, bases = identity.profile, identity.bases
         rodata = rodata_of(identity)
@@ -127,18 +130,21 @@ class VirtualMachine(Acts):
             return same
         if jiffies != self._jiffies[0]:
             self._jiffies = (jiffies, now)
-        if now - self._checked_at < HYPERVISOR_CHECK_S:
+        if not closely and now - self._checked_at < HYPERVISOR_CHECK_S:
             return True
         self._checked_at = now
         state = watch.state()
-        if state.status == "running" and now - self._jiffies[1] > CLOCK_ALARM_S and self._connection.regs:
+        if state.resets != self._resets:
+            return False
+        doubtful = closely or now - self._jiffies[1] > CLOCK_ALARM_S
+        if doubtful and state.status == "running" and self._connection.regs:
             # kexec leaves the old kernel whole and sends no event, but the old clock stands still.
             return check_alive(ram, self._connection.regs, bases).passed
-        return state.resets == self._resets
+        return True
 
-    def _current(self) -> Kernel:
+    def _current(self, *, closely: bool = False) -> Kernel:
         """The running kernel, identified again when it changed."""
-        if self._lost or not self._still_there():
+        if self._lost or not self._still_there(closely=closely):
             # Until another one is found, what is in RAM of the old one is not shown again.
             self._lost = True
             self._identity, self._kernel = self._identify(wait_s=0.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vmon.core.errors import GuestRebooted, NoKernelYet
+from vmon.core.errors import BadStructure, GuestRebooted, NoKernelYet
 from vmon.core.records import CheckRecord, DifferenceRecord, NoticeRecord
 from vmon.core.rules import Rule, RuleRecord
 from vmon.monitor import keeping
@@ -126,6 +126,26 @@ def test_a_change_is_told_once_and_when_it_is_gone(vm: FakeVm) -> None:
         "vmon.intact: the probe is as it was written again",
     ]
     assert vm.repairs == 0
+
+
+def test_of_a_thousand_changes_some_are_told(vm: FakeVm) -> None:
+    _, told, _ = kept(vm, lambda: vm.found.extend([SITE] * 1000), "a")
+    assert told == ["vmon.tampered: " + "a site leads elsewhere; " * keeping.TOLD + "and 992 more"]
+
+
+def test_a_stream_whose_pages_are_gone_ends_quietly(vm: FakeVm) -> None:
+    keeper, _, _ = kept(vm, "a")
+    totals: list[object] = ["totals"]
+    keeper.stream = SimpleNamespace(stop=lambda: None, counts=lambda: totals)  # type: ignore[assignment]
+    assert keeper.stop() == totals
+
+    def stop() -> None:
+        raise BadStructure("a page is not there", field="window")
+
+    keeper.stream = SimpleNamespace(stop=stop)  # type: ignore[assignment]
+    assert keeper.stop() == []
+    keeper.stream = None
+    assert keeper.stop() == []
 
 
 def test_a_change_is_put_right_where_that_is_asked_for(vm: FakeVm) -> None:

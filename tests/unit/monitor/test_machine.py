@@ -117,6 +117,29 @@ def test_a_reset_is_noticed_and_the_next_kernel_identified(clock: Clock) -> None
     assert vm.reboots == 1
 
 
+def test_who_must_be_sure_learns_of_a_reset_at_once(clock: Clock) -> None:
+    connection = FakeConnection(Scene("new").guest)
+    vm = VirtualMachine("lab:x", connection)
+    kernel = vm.kernel
+    assert vm._current(closely=True) is kernel
+    connection.boot(second_guest())
+    assert vm._current() is kernel
+    assert vm._current(closely=True) is not kernel
+    assert vm.reboots == 1
+
+
+def test_who_must_be_sure_asks_the_cpu(clock: Clock) -> None:
+    scene = Scene("new")
+    nowhere = scene.guest.alloc(4096, 4096)
+    connection = FakeConnection(scene.guest)
+    vm = VirtualMachine("lab:x", connection)
+    cpu = connection.machine.cpus[0]
+    connection.machine.cpus = [type(cpu)(0, scene.guest.gpa(nowhere), cpu.cr4, cpu.efer, cpu.rip, cpu.cpl)]
+    vm._current()
+    with pytest.raises(IdentifyError, match="the CPU does not run on it"):
+        vm._current(closely=True)
+
+
 def test_a_reset_before_the_attach_counts_for_nothing(clock: Clock) -> None:
     connection = FakeConnection(Scene("new").guest)
     connection.machine.resets = 7
