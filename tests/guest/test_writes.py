@@ -183,3 +183,18 @@ def test_an_owner_that_hangs_loses_its_pause(
         assert_gone(guardian, folder)
     assert watcher.ram.read(entry, 5) == old
     assert guest.run("echo again").out == b"again\n"
+
+
+def test_a_machine_without_a_keyboard_is_woken() -> None:
+    """Each time the interrupt of a function call, which nobody has made."""
+
+    def calls(guest: LabGuest) -> int:
+        return int(guest.run("grep CAL /proc/interrupts").text.split()[1])
+
+    with LabGuest.up(f"wake-{os.getpid()}", kernel="6.1", machine="microvm") as guest:
+        before = calls(guest)
+        with attach_qemu(str(guest.qmp_sockets[0])) as qemu:
+            for _ in range(10):
+                qemu.wake(1)
+        assert calls(guest) - before >= 10
+        assert b"spurious" not in guest.run("dmesg").out

@@ -141,8 +141,10 @@ class PauseReport:
 class WakeVm(Protocol):
     """Make an idle guest take an interrupt that means nothing to it."""
 
-    def wake(self) -> None:
-        """One round trip; a machine that has no such interrupt stays as it is. TargetGone."""
+    def wake(self, attempt: int = 0) -> None:
+        """The first attempt is one round trip, and does nothing on a machine without a keyboard; those after it may
+        pause the guest for some milliseconds. TargetGone.
+        """
         ...
 
 

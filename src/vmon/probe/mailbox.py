@@ -6,15 +6,17 @@ answer (hung, paused): every wait ends.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vmon.core.errors import NotSupported
+from vmon.core.errors import NotSupported, PauseLost, TargetBusy
 from vmon.probe.abi import Abi
 from vmon.probe.window import Window
 
-WAKE_AFTER_S = 0.002
+WAKE_AFTER_S = (0.002, 0.012, 0.2)
+"""First by a key, which costs nothing and which not every machine has."""
 POLL_S = 0.0002
 ANSWER_S = 3.0
 
@@ -32,10 +34,11 @@ class Answer:
 class Mailbox:
     """One request at a time. `wake` makes an idle guest take an interrupt; it may do nothing."""
 
-    def __init__(self, abi: Abi, window: Window, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, abi: Abi, window: Window, wake: Callable[[int], None] = lambda _: None) -> None:
         self._abi = abi
         self._window = window
         self._wake = wake
+        self._first = 0
         self._at = abi.sizes["STATE_AT"] + abi.offset("state", "mailbox")
 
     def _put(self, name: str, value: int) -> None:
@@ -64,13 +67,17 @@ class Mailbox:
         )
 
     def _wait(self, request: int, begin: int, deadline: float) -> None:
-        woken = False
+        # Who needed the second way once needs no first one again.
+        due = list(zip(range(self._first, len(WAKE_AFTER_S)), WAKE_AFTER_S, strict=False))
         while self._get("done") != request:
             if time.monotonic() > deadline:
                 raise NotSupported(
                     "the guest did not answer in time", hint="is it paused, or hung? `vmon info` tells"
                 )
-            if not woken and time.perf_counter_ns() - begin > WAKE_AFTER_S * 1e9:
-                self._wake()
-                woken = True
+            if due and time.perf_counter_ns() - begin > due[0][1] * 1e9:
+                attempt, _ = due.pop(0)
+                # Somebody may pause the guest just now, or use its gdbstub: it answers later, then.
+                with contextlib.suppress(TargetBusy, PauseLost, NotSupported):
+                    self._wake(attempt)
+                self._first = max(self._first, min(attempt, 1))
             time.sleep(POLL_S)

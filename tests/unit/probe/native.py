@@ -197,7 +197,9 @@ class NativeGuest:
         """What vmon.probe.rules and vmon.control ask of a Probe."""
         from vmon.probe.install import Probe
 
-        ports = SimpleNamespace(write=self.ram, code=None, vm=SimpleNamespace(wake=lambda: self.hook("TICK")))
+        ports = SimpleNamespace(
+            write=self.ram, code=None, vm=SimpleNamespace(wake=lambda _: self.hook("TICK"))
+        )
         return Probe(SimpleNamespace(memory=None), ports, self.abi, self.window)  # type: ignore[arg-type]
 
 

@@ -28,6 +28,8 @@ from vmon.transport.ram import MappedRam, ProcessRam
 LONGEST_PAUSE_NS = 2_000_000_000
 MARGIN_NS = 100_000_000
 """Nothing is written so shortly before the guardian ends the pause."""
+MSI_GPA = Gpa(0xFEE0_0000)
+"""Where devices write their interrupts: to CPU 0, fixed, the vector as data. Source: hw/intc/apic.c."""
 STUB_LABEL = "gdb"
 STANDING_STILL = frozenset({"paused", "prelaunch", "debug"})
 CLOSE_STUB = ("human-monitor-command", {"command-line": "gdbserver none"})
@@ -72,13 +74,22 @@ class CodeWriter:
         check_patches(patches)
         # Before the pause too: a plan that is out of date costs the guest nothing.
         verify_patches(patches, self._ram.read)
-        with self._paused() as pause:
+        with self._paused(stub=self._through_stub) as pause:
             if self._through_stub:
                 with StubClient(str(self._guarded().stub_path), pause.deadline_ns / 1e9) as stub:
                     self._apply(patches, pause, stub)
             else:
                 self._apply(patches, pause, self._ram)
         return PauseReport(pause.paused_ns, len(patches))
+
+    def interrupt(self, vector: int) -> None:
+        """Send an interrupt to the first vCPU, as a device does: by a message to the local APICs. Pauses the guest."""
+        with (
+            self._paused(stub=True) as pause,
+            StubClient(str(self._guarded().stub_path), pause.deadline_ns / 1e9) as stub,
+        ):
+            pause.require_time()
+            stub.write(MSI_GPA, vector.to_bytes(4, "little"))
 
     def _apply(
         self, patches: Sequence[Patch], pause: Pause, writer: StubClient | MappedRam | ProcessRam
@@ -99,15 +110,15 @@ class CodeWriter:
         return self._guard
 
     @contextmanager
-    def _paused(self) -> Iterator[Pause]:
-        """The guest stands still inside; whatever happens there, it goes on after."""
+    def _paused(self, *, stub: bool) -> Iterator[Pause]:
+        """The guest stands still inside, with or without a gdbstub; whatever happens there, it goes on after."""
         guard = self._guarded()
         with guard.turn():
-            if self._through_stub:
+            if stub:
                 self._require_free_stub()
             pause = Pause(time.monotonic_ns() + LONGEST_PAUSE_NS, ours=self._runs())
-            guard.arm(pause.deadline_ns, cont=pause.ours, stub=self._through_stub)
-            if self._through_stub:
+            guard.arm(pause.deadline_ns, cont=pause.ours, stub=stub)
+            if stub:
                 self._open_stub(guard)
             begin_ns = time.monotonic_ns()
             try:
@@ -116,20 +127,20 @@ class CodeWriter:
                     pause.ours = before["status"] == "running"
                 yield pause
             finally:
-                self._go_on(pause, guard)
+                self._go_on(pause, guard, stub=stub)
                 pause.paused_ns = time.monotonic_ns() - begin_ns if pause.ours else 0
                 try:
                     guard.disarm()
                 except TargetError:  # the pause is over all the same; the next one gets another guardian
                     self.close()
 
-    def _go_on(self, pause: Pause, guard: Guard) -> None:
+    def _go_on(self, pause: Pause, guard: Guard, *, stub: bool) -> None:
         """Close the stub and let the guest go on, in one round trip; where QMP fails us, by the guardian."""
-        commands = [CLOSE_STUB] * self._through_stub
+        commands = [CLOSE_STUB] * stub
         try:
             self._qmp.execute_all([*commands, *([("cont", None)] if pause.ours else [])])
         except BaseException:
-            guard.arm(0, cont=pause.ours, stub=self._through_stub)
+            guard.arm(0, cont=pause.ours, stub=stub)
             raise
 
     def _runs(self) -> bool:

@@ -25,6 +25,11 @@ from vmon.transport.ram import Extent, MappedRam, ProcessRam
 if TYPE_CHECKING:
     from vmon.transport.qemu.code import CodeWriter
 
+CALL_FUNCTION_VECTOR = 0xFB
+"""Of a function call by another CPU; means nothing where none waits. The same in 5.10 to 7.2.
+
+Source: arch/x86/include/asm/irq_vectors.h. The reschedule vector would not do: its handler is no irq_enter and irq_exit.
+"""
 HOW_TO_OFFER_QMP = (
     "start QEMU with -qmp unix:PATH,server=on,wait=off (a running QEMU can't be given a QMP socket)"
 )
@@ -61,14 +66,23 @@ class QemuGuest:
         status = str(self.qmp.execute("query-status")["status"])
         return VmState(status=status, resets=self.qmp.resets)
 
-    def wake(self) -> None:
-        """The release of a key that is not pressed: one interrupt of the keyboard controller, which Linux ignores."""
+    def wake(self, attempt: int = 0) -> None:
+        """The release of a key that is not pressed: one interrupt of the keyboard controller, which Linux ignores.
+
+        Where that did not help, the interrupt by which a CPU asks another to call a function: none is to be called.
+        """
+        if attempt:
+            self._code_writer().interrupt(CALL_FUNCTION_VECTOR)
+            return
         key = {"down": False, "key": {"type": "qcode", "data": "f12"}}
         with suppress(QmpError):
             self.qmp.execute("input-send-event", {"events": [{"type": "key", "data": key}]})
 
     def patch(self, patches: Sequence[Patch]) -> PauseReport:
         """Change code in one pause; the first call starts a guardian process, which ends with `close`."""
+        return self._code_writer().patch(patches)
+
+    def _code_writer(self) -> CodeWriter:
         if self._code is None:
             from vmon.transport.qemu.code import CodeWriter  # noqa: PLC0415 - reading needs nothing of it
 
@@ -76,7 +90,7 @@ class QemuGuest:
             with suppress(TargetError):
                 sockets += [path for path in qmp_paths(self.pid) if path != self.qmp_path]
             self._code = CodeWriter(self.qmp, self.ram, self.pid, self.accel, sockets)
-        return self._code.patch(patches)
+        return self._code
 
     def close(self) -> None:
         """Free the QMP socket and the descriptors, end the guardian."""
