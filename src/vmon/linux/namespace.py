@@ -20,6 +20,7 @@ PROXIED = {
     "net_ns": "net",
     "cgroup_ns": "cgroup_namespace",
 }
+INUM_BYTES = 4
 MAX_PID_LEVEL = 32
 # pid.numbers became a flexible array in 6.6 (b69f0aeb0689): its stride is sizeof(struct upid).
 WANTS = Wants(
@@ -44,10 +45,14 @@ def read_namespaces(kernel: Kernel, nsproxies: Column) -> dict[str, list[int | N
     """Inode number of each namespace of each task; None for a task that has left them (zombie)."""
     unique, which = distinct(nsproxies)
     columns = kernel.read("nsproxy", " ".join(PROXIED), unique)
+    pointers = np.stack([columns[field] for field in PROXIED])
+    offsets = np.array([[kernel.offset(struct, "ns.inum")] for struct in PROXIED.values()], dtype=np.uint64)
+    # One gather for all kinds: each costs as much as a hundred rows.
+    numbers = kernel.memory.gather((pointers + offsets).reshape(-1), INUM_BYTES).view("<u4")
     result: dict[str, list[int | None]] = {}
-    for field, struct in PROXIED.items():
-        numbers = _inums(kernel, struct, columns[field])
-        result[field] = [numbers[index] if index >= 0 else None for index in which.tolist()]
+    for field, row, there in zip(PROXIED, numbers.reshape(pointers.shape), pointers != 0, strict=True):
+        known = [number if held else None for number, held in zip(row.tolist(), there.tolist(), strict=True)]
+        result[field] = [known[index] if index >= 0 else None for index in which.tolist()]
     return result
 
 
