@@ -17,7 +17,7 @@ from typing import Any
 
 import vmon
 from bench.guests import Guests
-from bench.series import Results
+from bench.series import Results, Spans, cpu_ns
 from vmon.core.rules import Rule
 from vmon.linux.snapshot import Snapshot
 from vmon.monitor.machine import VirtualMachine
@@ -75,30 +75,31 @@ def measure_calls(results: Results, guests: Guests, kernel: str, *, quick: bool)
     ):
         typical = statistics.mean(statistics.median(took[call]) for call in those)
         mean = statistics.mean(statistics.mean(took[call]) for call in those)
-        best = statistics.mean(sorted(took[call])[len(took[call]) // 10] for call in those)
-        note = f"{len(those)} calls by medians; by means {mean:.3f}, by best tenths {best:.3f}; {processes} processes"
+        cpu = statistics.mean(statistics.median(took[call].cpu) for call in those)
+        note = f"{len(those)} calls by medians; by means {mean:.3f}, by CPU time {cpu:.3f}; {processes} processes"
         results.add(name, "ms", kernel, [typical], TARGET_MS, note)
     for missing in sorted(public_names() - {call.name for call in calls} - NOT_CALLS.keys()):
         results.add(f"call {missing}", "ms", kernel, [], note="not measured: bench/calls.py does not know it")
 
 
-def measure(call: Call, count: int) -> list[float]:
+def measure(call: Call, count: int) -> Spans:
     """Milliseconds of each of `count` times, fewer of what is slow; the first is left out."""
-    values: list[float] = []
+    spans = Spans()
     deadline = time.monotonic() + ENOUGH_S
     gc.collect()
     for number in range(count + 1):
         given = call.before()
-        begin = time.perf_counter_ns()
+        cpu_begin, begin = cpu_ns(), time.perf_counter_ns()
         kept = call.ask(given)
-        taken = time.perf_counter_ns() - begin
+        taken, cpu_taken = time.perf_counter_ns() - begin, cpu_ns() - cpu_begin
         del kept
         call.after()
         if number:
-            values.append(taken / 1e6)
-        if len(values) >= 5 and time.monotonic() > deadline:
+            spans.append(taken / 1e6)
+            spans.cpu.append(cpu_taken / 1e6)
+        if len(spans) >= 5 and time.monotonic() > deadline:
             break
-    return values
+    return spans
 
 
 def public_names() -> set[str]:
@@ -166,7 +167,11 @@ def acting(vm: VirtualMachine, pid: int) -> Iterator[Call]:
     yield Call("EventStream.start", lambda stream: stream.start(), vm.event_stream)
     yield Call("EventStream.take", lambda stream: stream.take(), started, stop)
     yield Call("EventStream.counts", lambda stream: stream.counts(), started, stop)
+    yield Call("EventStream.words", lambda stream: stream.words(), started, stop)
     yield Call("EventStream.stop", lambda stream: stream.stop(), started)
+    yield Call(f"{acts}check_probe", lambda _: vm.check_probe(), vm.install_probe)
+    yield Call(f"{acts}repair_probe", lambda _: vm.repair_probe(), vm.install_probe)
+    yield Call(f"{acts}rules_digest", lambda _: vm.rules_digest())
     yield Call(f"{acts}add_rules", lambda _: add(), after=drop)
     yield Call(f"{acts}drop_rules", lambda _: drop(), add)
     yield Call(f"{acts}rules", lambda _: vm.rules(), add, drop)

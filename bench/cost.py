@@ -62,7 +62,7 @@ def _io(
 
 
 def _dd(name: str, arguments: str) -> Work:
-    return _io(name, "run", f"dd {arguments} conv=notrunc", (10, 1), (20, 1), by_cpu=True)
+    return _io(name, "run", f"dd {arguments} conv=notrunc", (4, 1), (10, 1), by_cpu=True)
 
 
 _OPEN: dict[str, float | None] = {IDLE: 5.0, NOTHING_FITS: 5.0, RECORDED: 10.0, RULES: 10.0}
@@ -102,7 +102,7 @@ def measure_cost(
         counted = clock == "instructions"
         guest = guests.up(clock, kernel, disk=True, icount=counted)
         guest.run(PREPARE, check=True)
-        rounds = (3 if quick else 5) if counted else (3 if quick else 15)
+        rounds = (3 if quick else 5) if counted else (3 if quick else 9)
         with attach(guest.name) as vm:
             settle(guest, counted=counted)
             for work in WORKS:
