@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CALL_FUNCTION_VECTOR = 0xFB
 """Of a function call by another CPU; means nothing where none waits. The same in 5.10 to 7.2.
 
-Source: arch/x86/include/asm/irq_vectors.h. The reschedule vector would not do: its handler is no irq_enter and irq_exit.
+Source: arch/x86/include/asm/irq_vectors.h. That of a reschedule would not do: no irq_exit follows.
 """
 HOW_TO_OFFER_QMP = (
     "start QEMU with -qmp unix:PATH,server=on,wait=off (a running QEMU can't be given a QMP socket)"
