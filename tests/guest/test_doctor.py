@@ -140,6 +140,19 @@ VARIANTS = {
 }
 
 
+def test_our_own_probe_is_told_and_hides_nothing(vm: vmon.VirtualMachine) -> None:
+    before = vm.doctor()
+    sites = vm.install_probe().sites
+    active = vm.doctor()
+    vm.remove_probe()
+    dormant = vm.doctor()
+    assert (active.events, active.ticks) == (before.events, before.ticks)
+    assert (active.obstacles, dormant.obstacles) == ([], [])
+    assert len(active.notes) == len(dormant.notes) == 1
+    assert f"is active at 0xffffffff80000000: {sites} instructions" in active.notes[0]
+    assert dormant.notes[0].startswith("a dormant probe of this vmon")
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_machines_and_mitigations_change_nothing(variant: str) -> None:
     kernel, options = VARIANTS[variant]

@@ -2,20 +2,27 @@
 
 Reads the guest through the ports of its connection; what can't be read becomes an obstacle or a reason, not an error.
 A hostile guest can make things look better or worse than they are: who installs checks again, with the guest paused.
+A probe of this vmon, active or dormant, is in nobody's way: the kernel is judged as it would be without its calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from vmon.core.errors import GuestDataError, TargetError
+from vmon.core.address import Gpa
+from vmon.core.errors import GuestDataError, NotSupported, TargetError
 from vmon.core.ports import PatchCode, WritePhys
 from vmon.core.records import AbilityRecord, DoctorRecord, HookRecord, PageRunRecord
 from vmon.linux.kernel import Kernel
+from vmon.probe.abi import Abi, load_abi
+from vmon.probe.config import MAGIC
 from vmon.probe.hooks import EVENTS, TICKS, Event
 from vmon.probe.place import SLOT_GVA, LowPages, Slot, find_low_pages, find_slot
-from vmon.probe.sites import EventReach, Survey, survey
+from vmon.probe.plan import undo, way_of
+from vmon.probe.sites import EventReach, Survey, find_strangers, read_text, survey
+from vmon.probe.window import Window
 
 if TYPE_CHECKING:
     from vmon.monitor.machine import Connection
@@ -31,19 +38,20 @@ T = TypeVar("T")
 def examine(target: str, kernel: Kernel, connection: Connection) -> DoctorRecord:
     """Everything that is decided before a probe is installed."""
     abilities, obstacles = _abilities(connection)
-    pages, problem = _tried(lambda: find_low_pages(kernel))
-    if pages is None:
-        obstacles.append(f"no place for code: {problem}")
-    elif pages.pages < MIN_PAGES:
-        obstacles.append(f"no place for code: {pages.pages} free low pages, {MIN_PAGES} are needed")
     slot, problem = _tried(lambda: find_slot(kernel))
+    tenant = _tenant(kernel, slot) if slot else Tenant()
     if slot is None:
         obstacles.append(f"no address for code: {problem}")
-    elif not slot.free:
-        obstacles.append(
-            f"something is mapped at {slot.gva:#x} already ({slot.entry:#x}): another probe, or an earlier vmon"
-        )
-    found, problem = _tried(lambda: survey(kernel))
+    elif tenant.obstacle:
+        obstacles.append(tenant.obstacle)
+    pages, problem = _tried(lambda: find_low_pages(kernel))
+    if tenant.window is None:
+        if pages is None:
+            obstacles.append(f"no place for code: {problem}")
+        elif pages.pages < MIN_PAGES:
+            obstacles.append(f"no place for code: {pages.pages} free low pages, {MIN_PAGES} are needed")
+    searched, problem = _tried(lambda: _search(kernel, tenant))
+    found, calls = searched or (None, 0)
     if found is None:
         obstacles.append(f"the kernel's text can't be searched: {problem}")
     return DoctorRecord(
@@ -60,8 +68,57 @@ def examine(target: str, kernel: Kernel, connection: Connection) -> DoctorRecord
         slot_entry_gpa=slot.entry_gpa if slot else None,
         events=_hooks(EVENTS, found.events if found else (), problem),
         ticks=_hooks(TICKS, found.ticks if found else (), problem),
-        notes=_notes(found, slot),
+        notes=_notes(found, slot, tenant, calls),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who has the slot."""
+
+    window: Window | None = None
+    """Of a probe of this vmon, which the next installation wakes."""
+    obstacle: str = ""
+    """Why another one keeps a probe out."""
+
+
+class _NoWrites:
+    """The doctor's way to write: none."""
+
+    def write(self, gpa: Gpa, data: bytes) -> None:
+        """NotSupported, always."""
+        raise NotSupported(f"{len(data)} bytes were to be written to {gpa:#x} by who only looks")
+
+
+def _tenant(kernel: Kernel, slot: Slot) -> Tenant:
+    """Told by the first words of what would be its configuration."""
+    if slot.free:
+        return Tenant()
+    abi = load_abi()
+    window = Window(kernel.memory.phys, _NoWrites(), slot.table_gpa)
+    magic, _ = _tried(lambda: _word(abi, window, "magic"))
+    if magic != MAGIC:
+        return Tenant(obstacle=f"somebody else's memory is mapped at {slot.gva:#x} ({slot.entry:#x})")
+    build, _ = _tried(lambda: _word(abi, window, "build"))
+    if build != abi.build:
+        return Tenant(
+            obstacle=f"a probe of another vmon lies at {slot.gva:#x}: remove it with that, or restart the guest"
+        )
+    return Tenant(window)
+
+
+def _word(abi: Abi, window: Window, name: str) -> int:
+    offset, size = abi.member("config", name)
+    return int.from_bytes(window.read(abi.sizes["CONFIG_AT"] + offset, size), "little")
+
+
+def _search(kernel: Kernel, tenant: Tenant) -> tuple[Survey, int]:
+    """What the text offers without our own probe, and how many calls lead to that."""
+    if tenant.window is None:
+        return survey(kernel), 0
+    abi, text = load_abi(), read_text(kernel)
+    ours = undo(text.gva, text.gpa, tenant.window.read(0, len(abi.code)), list(find_strangers(text)), abi)
+    return survey(kernel, text.patched(ours), way_of(abi, tenant.window)), len(ours)
 
 
 def _tried(ask: Callable[[], T]) -> tuple[T | None, str]:
@@ -143,15 +200,20 @@ def _hook(reach: EventReach) -> HookRecord:
     )
 
 
-def _notes(found: Survey | None, slot: Slot | None) -> list[str]:
-    """What else was seen in the text."""
+def _notes(found: Survey | None, slot: Slot | None, tenant: Tenant, calls: int) -> list[str]:
+    """Whether our own probe is there, and what else was seen in the text."""
     notes = []
+    if tenant.window is not None and calls:
+        notes.append(f"a probe of this vmon is active at {SLOT_GVA:#x}: {calls} instructions lead to it")
+    elif tenant.window is not None and found is not None:
+        notes.append(f"a dormant probe of this vmon lies at {SLOT_GVA:#x}: the next installation wakes it")
     if found is not None and found.strangers:
         shown = ", ".join(f"{call.gva:#x}" for call in found.strangers[:MAX_SHOWN])
         more = " and more" if len(found.strangers) > MAX_SHOWN else ""
         mapped = "" if slot is None or not slot.free else ", where nothing is mapped"
+        whose = "none that this vmon wrote" if tenant.window else "another probe, or another vmon's"
         notes.append(
             f"{len(found.strangers)} calls of the kernel's text lead to {SLOT_GVA:#x}{mapped}: "
-            f"another probe, or an earlier vmon ({shown}{more})"
+            f"{whose} ({shown}{more})"
         )
     return notes

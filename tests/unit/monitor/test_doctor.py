@@ -9,11 +9,15 @@ from tests.unit.kernel.fuzz import BoundedRam
 from tests.unit.linux.build import AT, RODATA_GPA, TEXT_GVA, Guest, function_offset
 from tests.unit.monitor.connection import FakeConnection
 from vmon.arch.x86_64.code import CALL, Call, encode_branch
-from vmon.core.address import Gva
+from vmon.core.address import Gpa, Gva
 from vmon.core.records import DoctorRecord
 from vmon.monitor.machine import VirtualMachine
+from vmon.probe.abi import load_abi
+from vmon.probe.config import MAGIC
 from vmon.probe.hooks import EVENTS, TICKS
-from vmon.probe.place import SLOT_GVA
+from vmon.probe.place import SLOT_GVA, MappedPage, encode_entries, encode_table_entry
+from vmon.probe.plan import Plan, _add_function
+from vmon.probe.sites import survey
 
 READ_ONLY = "there is no way to write to this guest"
 
@@ -115,8 +119,93 @@ def test_a_slot_that_is_taken_and_calls_that_lead_there() -> None:
     assert said.startswith(f"1 calls of the kernel's text lead to {SLOT_GVA:#x}, where nothing is mapped: ")
     guest.put64(TEXT_GVA + guest.profile.symbols["level2_kernel_pgt"], 0x1063)
     found = ask(guest)
-    assert any("something is mapped" in text for text in found.obstacles)
+    assert found.obstacles[-1] == f"somebody else's memory is mapped at {SLOT_GVA:#x} (0x1063)"
     assert ", where nothing" not in found.notes[0]
+    assert "another probe, or another vmon's" in found.notes[0]
+
+
+def placed(guest: Guest) -> Plan:
+    """A dormant probe in the guest, as an installation lays it out; what would make it active."""
+    kernel, abi = guest.kernel(), load_abi()
+    plan = Plan(bytearray(abi.code))
+    found = survey(kernel)
+    for event in (*found.events, *found.ticks):
+        for part in event.parts:
+            if not part.function.only:  # told apart by values that this kernel does not know
+                _add_function(plan, kernel, abi, event, part)
+    config = bytearray(abi.size("config"))
+    for name, value in (("magic", MAGIC), ("build", abi.build)):
+        at, size = abi.member("config", name)
+        config[at : at + size] = value.to_bytes(size, "little")
+    parts = [bytes(plan.code), bytes(config)]
+    starts = [0x2000, 0x2000 + len(abi.code) + -len(abi.code) % 0x1000]
+    pages = [
+        [Gpa(start + at) for at in range(0, len(part), 0x1000)]
+        for start, part in zip(starts, parts, strict=True)
+    ]
+    entries = bytearray(0x1000)
+    for at, own, executable in ((0, pages[0], True), (abi.sizes["CONFIG_AT"], pages[1], False)):
+        data = encode_entries([MappedPage(page, executable=executable) for page in own], globally=True)
+        entries[at >> 9 : (at >> 9) + len(data)] = data
+    for start, part in ((0x1000, bytes(entries)), *zip(starts, parts, strict=True)):
+        guest.low[start : start + len(part)] = part
+    guest.put64(TEXT_GVA + guest.profile.symbols["level2_kernel_pgt"], encode_table_entry(Gpa(0x1000)))
+    return plan
+
+
+def change(guest: Guest, plan: Plan) -> None:
+    """Lead the calls to the probe."""
+    for patch in plan.patches:
+        at = patch.gpa - guest.gpa(TEXT_GVA)
+        assert guest.code[at : at + len(patch.old)] == patch.old
+        guest.code[at : at + len(patch.new)] = patch.new
+
+
+def test_our_own_probe_is_in_nobodys_way() -> None:
+    guest = guest_of()
+    without = ask(guest)
+    plan = placed(guest)
+    dormant = ask(guest)
+    assert dormant.obstacles == without.obstacles
+    assert dormant.notes == [
+        f"a dormant probe of this vmon lies at {SLOT_GVA:#x}: the next installation wakes it"
+    ]
+    change(guest, plan)
+    active = ask(guest)
+    assert active.obstacles == without.obstacles
+    assert active.notes == [
+        f"a probe of this vmon is active at {SLOT_GVA:#x}: {len(plan.patches)} instructions lead to it"
+    ]
+    assert (active.events, active.ticks) == (without.events, without.ticks), "hooked as it was found"
+
+
+def test_a_call_into_our_probe_that_it_did_not_write_is_told() -> None:
+    guest = guest_of()
+    change(guest, placed(guest))
+    place = function_offset("security_file_open") + 0xC0
+    branch = Call(Gva(TEXT_GVA + place), CALL, Gva(SLOT_GVA + 3))
+    guest.code[place : place + 5] = encode_branch(branch)
+    ours, strangers = ask(guest).notes
+    assert "is active" in ours
+    assert strangers.startswith("1 calls of")
+    assert "none that this vmon wrote" in strangers
+
+
+def test_a_probe_of_another_build_is_an_obstacle() -> None:
+    guest = guest_of()
+    placed(guest)
+    build = load_abi().build.to_bytes(8, "little")
+    at = guest.low.index(build)
+    guest.low[at] ^= 1
+    assert ask(guest).obstacles[-1].startswith(f"a probe of another vmon lies at {SLOT_GVA:#x}: ")
+
+
+@pytest.mark.parametrize("entry", [0, 0xFFFF_FFFF_F063])
+def test_a_probe_whose_code_is_not_there_is_told_and_no_error(entry: int) -> None:
+    guest = guest_of()
+    placed(guest)
+    guest.low[0x1000:0x1008] = entry.to_bytes(8, "little")
+    assert any("text can't be searched" in text for text in ask(guest).obstacles)
 
 
 def test_hooks_at_an_entry_say_who_else_may_want_it() -> None:
