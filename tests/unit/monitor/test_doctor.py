@@ -147,8 +147,8 @@ def placed(guest: Guest) -> Plan:
     for at, own, executable in ((0, pages[0], True), (abi.sizes["CONFIG_AT"], pages[1], False)):
         data = encode_entries([MappedPage(page, executable=executable) for page in own], globally=True)
         entries[at >> 9 : (at >> 9) + len(data)] = data
-    for start, part in ((0x1000, bytes(entries)), *zip(starts, parts, strict=True)):
-        guest.low[start : start + len(part)] = part
+    for start, data in ((0x1000, bytes(entries)), *zip(starts, parts, strict=True)):
+        guest.low[start : start + len(data)] = data
     guest.put64(TEXT_GVA + guest.profile.symbols["level2_kernel_pgt"], encode_table_entry(Gpa(0x1000)))
     return plan
 
