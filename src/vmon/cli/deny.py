@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import live_options, probed, show, started
+from vmon.cli.live import live_options, probed, shown, started
 from vmon.core.errors import UsageError
 from vmon.core.rules import Rule
 from vmon.monitor.machine import VirtualMachine
@@ -89,10 +89,10 @@ def show_what_would_be(vm: VirtualMachine, rule: Rule, seconds: float | None, ou
     with probed(vm):
         (added,) = vm.add_rules([rule])
         try:
-            with started(vm.event_stream(rule.events[0])) as stream:
+            with shown(output) as out, started(vm.event_stream(rule.events[0])) as stream:
                 for event in stream.follow(seconds):
                     if event.rule == added.number:
-                        show(event, output)
+                        out.event(event)
         finally:
             vm.drop_rules(added.number)
 

@@ -10,7 +10,7 @@ from typing import Literal
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import line, live_options, probed, show, started
+from vmon.cli.live import line, live_options, probed, shown, started
 from vmon.core.errors import UsageError
 from vmon.core.events import Answer, Event
 from vmon.policy.file import Policy, read_policy
@@ -71,10 +71,13 @@ def guard(
             click.echo(f"{len(numbers)} rules are in force{observing}", err=True)
             try:
                 events = sorted({event for rule in found for event in rule.events})
-                with started(vm.event_stream(*events, decide=decider(answer))) as stream:
+                with (
+                    shown(output) as out,
+                    started(vm.event_stream(*events, decide=decider(answer))) as stream,
+                ):
                     for event in stream.follow(seconds):
                         if event.rule in numbers:
-                            show(event, output)
+                            out.event(event)
             finally:
                 if not keep:
                     vm.drop_rules(*numbers)

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def live_options(function: F) -> F:
     """--seconds and -o of a command that goes on until it is interrupted."""
     function = click.option(
-        "-o", "--output", type=click.Choice(("table", "jsonl")), default="table", show_default=True
+        "-o", "--output", type=click.Choice(("table", "json", "jsonl")), default="table", show_default=True
     )(function)
     return click.option(
         "--seconds", type=click.FloatRange(min=0), help="End after so long; else with Ctrl-C."
@@ -76,21 +76,48 @@ def started(stream: EventStream) -> Iterator[EventStream]:
             tell_counts(count)
 
 
-def tell(notice: NoticeRecord, output: str) -> None:
-    """What happens to the watching itself: to a person, and among the events to a program."""
-    click.echo(f"{notice.event.removeprefix('vmon.')}: {cell(notice.said)}", err=True)
-    if output == "jsonl":
-        write_object(notice, output)
+class Shown:
+    """What is shown while it happens: lines for a person, for a program JSON lines or one JSON list."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+        self._count = 0
+
+    def event(self, event: Event) -> None:
+        """One event, at once."""
+        if self._output == "table":
+            click.echo(line(event))
+            sys.stdout.flush()
+        else:
+            self._write(event)
+
+    def notice(self, notice: NoticeRecord) -> None:
+        """What happens to the watching itself: to a person, and among the events to a program."""
+        click.echo(f"{notice.event.removeprefix('vmon.')}: {cell(notice.said)}", err=True)
+        if self._output != "table":
+            self._write(notice)
+
+    def _write(self, record: Event | NoticeRecord) -> None:
+        if self._output == "json":
+            sys.stdout.write(",\n" if self._count else "[\n")
+        write_object(record, self._output)
+        self._count += 1
         sys.stdout.flush()
 
+    def end(self) -> None:
+        """Close the list."""
+        if self._output == "json":
+            sys.stdout.write("]\n" if self._count else "[]\n")
 
-def show(event: Event, output: str) -> None:
-    """One event, at once."""
-    if output == "jsonl":
-        write_object(event, output)
-    else:
-        click.echo(line(event))
-    sys.stdout.flush()
+
+@contextmanager
+def shown(output: str) -> Iterator[Shown]:
+    """Shows events until the end."""
+    found = Shown(output)
+    try:
+        yield found
+    finally:
+        found.end()
 
 
 def tell_counts(count: EventCounts) -> None:

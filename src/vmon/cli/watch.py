@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import live_options, put_probe_in, show, take_probe_out, tell, tell_counts
+from vmon.cli.live import live_options, put_probe_in, shown, take_probe_out, tell_counts
 from vmon.core.errors import ProbeTampered
 from vmon.monitor.only import Only
 
@@ -71,16 +71,17 @@ def watch(
         put_in = put_probe_in(vm, ring_kib << 10)
         keeper: Keeper | None = None
         try:
-            keeper = Keeper(
-                vm,
-                lambda: vm.event_stream(*names, only=only, ring_bytes=ring_kib << 10),
-                lambda notice: tell(notice, output),
-                ring_bytes=ring_kib << 10,
-                persist=persist,
-                repair=repair,
-            )
-            for event in keeper.follow(seconds):
-                show(event, output)
+            with shown(output) as out:
+                keeper = Keeper(
+                    vm,
+                    lambda: vm.event_stream(*names, only=only, ring_bytes=ring_kib << 10),
+                    out.notice,
+                    ring_bytes=ring_kib << 10,
+                    persist=persist,
+                    repair=repair,
+                )
+                for event in keeper.follow(seconds):
+                    out.event(event)
         except KeyboardInterrupt:
             click.echo(err=True)
         finally:

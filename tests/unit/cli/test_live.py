@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from vmon.cli.live import line, tell_counts
+from vmon.cli.live import line, shown, tell_counts
 from vmon.core.events import Event, EventCounts
+from vmon.core.records import NoticeRecord
 
 
 def event(name: str, **more: object) -> Event:
@@ -49,3 +52,20 @@ def test_what_was_lost_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "lost: 1,000 of 2,000 file.open: the ring was full\n" + (
         "unanswered: 2 of 7 file.link: decided by the rules' fallback\n"
     )
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_list_of_events_is_json(capsys: pytest.CaptureFixture[str], count: int) -> None:
+    with shown("json") as out:
+        for _ in range(count):
+            out.event(event("file.open", path="/a"))
+    assert [item["path"] for item in json.loads(capsys.readouterr().out)] == ["/a"] * count
+
+
+def test_lines_of_events_are_json_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown("jsonl") as out:
+        out.event(event("file.open", path="/a"))
+        out.notice(NoticeRecord(event="vmon.rebooted", said="gone"))
+    said = capsys.readouterr()
+    assert [json.loads(text)["event"] for text in said.out.splitlines()] == ["file.open", "vmon.rebooted"]
+    assert said.err == "rebooted: gone\n"
