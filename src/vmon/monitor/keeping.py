@@ -234,6 +234,7 @@ class Keeper:
         """Wait for the new kernel and put into it what was in the old one."""
         # Its words would go into memory that is somebody else's by now.
         self.stream = None
+        self._known = []
         self._notice("vmon.rebooted", "the probe and its rules are gone with the old kernel")
         if not self._persist:
             raise GuestRebooted(

@@ -196,6 +196,14 @@ def test_a_reboot_ends_nothing_where_that_is_asked_for(vm: FakeVm) -> None:
     assert (vm.streams, vm.installs) == (2, 1)
 
 
+def test_what_was_wrong_with_the_old_probe_is_not_told_of_the_new_one(vm: FakeVm) -> None:
+    def reboot() -> None:
+        vm.found, vm.booting = [], 2
+
+    _, told, _ = kept(vm, lambda: vm.found.append(SITE), reboot, "a", persist=True)
+    assert [line.split(":")[0] for line in told] == ["vmon.tampered", "vmon.rebooted", "vmon.installed"]
+
+
 def test_the_time_is_over_while_it_boots(vm: FakeVm) -> None:
     vm.booting = 1 << 30
     keeper = Keeper(vm, vm.stream, lambda _: None, persist=True)  # type: ignore[arg-type]
