@@ -296,3 +296,14 @@ def test_kill_minus_nine_of_the_owner_whose_child_lives_on(qemu: FakeQemu) -> No
         os.killpg(owner.pid, signal.SIGKILL)
         owner.wait()
         owner.stdout.close()  # type: ignore[union-attr]
+
+
+def test_an_owner_that_dies_before_its_guardian_is_up_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "stub"
+    settings = {"owner": os.getpid(), "owner_fd": -1, "sockets": [], "folder": str(folder), "user": -1}
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-I", "-S", str(PROGRAM), json.dumps(settings)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=writer, timeout=30, check=False)
+    os.close(writer)
+    assert (done.returncode, folder.exists()) == (0, False)

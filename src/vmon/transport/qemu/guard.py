@@ -1,6 +1,6 @@
 """The owner's side of the guardian: started before the first pause, armed before each, ended with the connection.
 
-Starts a process of this host and makes a folder, private to QEMU's user and root, for the gdbstub's socket. Nothing
+Starts a process of this host, which makes a folder, private to QEMU's user and root, for the gdbstub's socket. Nothing
 comes from the guest. Where the guardian can't be started or does not answer, no pause begins. One pause at a time:
 whoever makes one holds a lock on /proc/PID/maps of QEMU, which only those can take who may read its memory; the
 guardian holds it too, until a pause whose owner died is over.
@@ -12,8 +12,8 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,10 +40,9 @@ class Guard:
         """`sockets` are QMP sockets of that QEMU, the one that we hold first; `owner_fd` is our connection."""
         self._armed = False
         self._lock_fd = -1
-        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        self.folder = Path(tempfile.gettempdir(), FOLDER_PREFIX + secrets.token_hex(8)).absolute()
         try:
             self._lock_fd = os.open(f"/proc/{qemu_pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
-            _give_to(qemu_pid, self.folder)
             settings = {
                 "owner": os.getpid(),
                 "owner_fd": owner_fd,
@@ -51,7 +50,9 @@ class Guard:
                 "sockets": [
                     path if path.startswith("\0") else str(Path(path).absolute()) for path in sockets
                 ],
+                # The guardian makes it, and takes it away: an owner that is killed can't.
                 "folder": str(self.folder),
+                "user": _user_of(qemu_pid),
             }
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(PROGRAM), json.dumps(settings)],
@@ -64,7 +65,6 @@ class Guard:
                 pass_fds=[owner_fd, self._lock_fd],
             )
         except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
             self._close_lock()
             raise TargetError(f"the guardian of pauses can't be started: {error.strerror}") from error
         try:
@@ -168,10 +168,11 @@ class Guard:
             self._lock_fd = -1
 
 
-def _give_to(qemu_pid: int, folder: Path) -> None:
-    """Let QEMU make its socket there, whichever user it runs as."""
+def _user_of(qemu_pid: int) -> int:
+    """Who QEMU runs as, who is to make its socket in the folder; -1 where it is us, or can't be told."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{qemu_pid}/status").read_text()
         uid = int(status.split("\nUid:")[1].split()[1])
         if uid != os.geteuid():
-            os.chown(folder, uid, -1)
+            return uid
+    return -1

@@ -4,7 +4,8 @@ Started by `guard` as `python -I -S guardian.py SETTINGS`, so it has the standar
 vmon. Reads lines from its standard input (`armed DEADLINE_NS [cont] [stub]`, `disarmed`), answers each with `ok`, and
 touches QEMU only when an armed pause has lost its owner or passed its deadline: closes the gdbstub where one was
 opened, and continues a guest that is paused. It has a session of its own and ignores what a terminal or a service
-manager sends to stop the owner. The guest has no say here.
+manager sends to stop the owner. It makes the folder for the gdbstub and takes it away: an owner may be killed at any
+moment. The guest has no say here.
 """
 
 from __future__ import annotations
@@ -105,6 +106,13 @@ class Guardian:
         self._folder = folder
         self._armed: set[str] | None = None
         self._deadline_ns = 0
+
+    def make_folder(self, user: int) -> None:
+        """Make the folder of the gdbstub, private to this user where there is one; OSError where it can't be."""
+        os.mkdir(self._folder, 0o700)  # noqa: PTH102 - pathlib takes longer to import
+        with contextlib.suppress(OSError):
+            if user >= 0:
+                os.chown(self._folder, user, -1)
 
     def watch(self, lines: int, owner_pidfd: int) -> None:
         """Serve until the owner is gone, by the end of its pipe or its process."""
@@ -232,8 +240,10 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     guardian = Guardian(settings["sockets"], settings["owner_fd"], settings["folder"])
     with _watched(settings["owner"]) as owner_pidfd:
-        # Only a parent that is still there is the owner; otherwise the pipe has ended already.
-        os.write(1, b"ok\n")
+        guardian.make_folder(settings["user"])
+        with contextlib.suppress(OSError):  # an owner that is gone already: the end of its pipe tells
+            os.write(1, b"ok\n")
+        # Only a parent that is still there is the owner.
         guardian.watch(0, owner_pidfd if os.getppid() == settings["owner"] else -1)
     guardian.clear_away()
 
