@@ -90,7 +90,7 @@ class Paths:
 
     def _load_dentries(self, dentries: Column) -> None:
         pending = unique(dentries)
-        special: list[tuple[Column, Column]] = []
+        read: list[tuple[Column, Column, Column]] = []
         for _ in range(MAX_DEPTH):
             pending = self._new(pending, self._dentries)
             if not pending.size or len(self._dentries) > MAX_DENTRIES:
@@ -100,11 +100,13 @@ class Paths:
             unhashed = columns["d_hash.pprev"] == 0
             nodes = map(_Dentry, parents.tolist(), self._names(pending, columns), unhashed.tolist())
             self._dentries.update(zip(pending.tolist(), nodes, strict=True))
-            named = self._named_by_op(columns["d_op"])
-            special.append((pending[named], columns["d_inode"][named]))
+            read.append((pending, columns["d_op"], columns["d_inode"]))
             pending = unique(parents)
-        if special:
-            self._load_special(*map(np.concatenate, zip(*special, strict=True)))
+        if read:
+            found, ops, inodes = map(np.concatenate, zip(*read, strict=True))
+            named = self._named_by_op(ops)
+            if named.any():
+                self._load_special(found[named], inodes[named])
 
     def _named_by_op(self, ops: Column) -> NDArray[np.bool_]:
         """Which dentries have no name but a function that makes one up."""
