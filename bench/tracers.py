@@ -87,7 +87,7 @@ def measure_tracers(
             f"tracers-{clock}", kernel, ram_bytes=1 << 30, root_image=debian_image(PACKAGES), icount=counted
         )
         with attach(guest.name) as vm:
-            settle(guest, counted=counted)
+            settle(guest)
             _compare(results, vm, guest, kernel, 1 if quick else 3, counted=counted)
         guests.down(guest.name)
 
