@@ -194,7 +194,8 @@ struct vmon_config {
 	u32 enforce;	/* 0: a rule that would deny is recorded and does not */
 	u32 tags;	/* 1: children inherit the tags of their parents */
 	u32 at_entry;	/* 1: functions are hooked at their own start where they can be */
-	u32 reader;	/* pid of the vmon that takes from the ring, on its host; 0: nobody does */
+	u32 unused;
+	u64 reader;	/* who takes from the ring: start time and pid of a vmon on its host; 0: nobody does */
 	struct vmon_offsets at;
 	struct vmon_hook hooks[VMON_HOOKS];
 };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -21,7 +23,9 @@ def target_argument(function: F) -> F:
 
 @contextmanager
 def attached(target: str) -> Iterator[VirtualMachine]:
-    """An attached guest, let go of at the end; Ctrl-C ends a command quietly."""
+    """An attached guest, let go of at the end; Ctrl-C and SIGTERM end a command quietly."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     with attach(target) as vm:
         try:
             yield vm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Literal
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import line, live_options, probed, shown, started
-from vmon.core.errors import UsageError
+from vmon.cli.live import line, live_options, probed, shown, tell_counts
+from vmon.core.errors import IdentifyError, NotSupported, ProbeTampered, UsageError
 from vmon.core.events import Answer, Event
+from vmon.monitor.machine import VirtualMachine
 from vmon.policy.file import Policy, read_policy
 
 Answers = Literal["prompt", "allow", "deny", "kill"]
@@ -37,6 +39,10 @@ Answers = Literal["prompt", "allow", "deny", "kill"]
     help="What is said to rules that ask; prompt asks you, on a terminal.",
 )
 @click.option("--keep", is_flag=True, help="Leave the rules in force at the end.")
+@click.option(
+    "--persist", is_flag=True, help="When the guest reboots, put the probe and its rules in again, and go on."
+)
+@click.option("--repair", is_flag=True, help="When the guest changes the probe, put it right.")
 @click.option("--force", is_flag=True, help="Also rules that a guest would not survive.")
 @live_options
 def guard(
@@ -47,6 +53,8 @@ def guard(
     enforce: bool | None,
     answer: Answers,
     keep: bool,
+    persist: bool,
+    repair: bool,
     force: bool,
     seconds: float | None,
     output: str,
@@ -55,7 +63,8 @@ def guard(
 
     They go when this command ends, unless --keep is given; they stay when it is killed.
     """
-    from vmon.monitor.policies import check_policy, rules_on  # noqa: PLC0415 - help needs no probe
+    from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
+    from vmon.monitor.policies import check_policy, rules_on  # noqa: PLC0415
 
     policy = _read(policy_file)
     check_policy(policy, force=force or dry_run)
@@ -69,18 +78,40 @@ def guard(
             numbers = [record.number for record in vm.add_rules(found)]
             observing = "" if on and vm.enforcing else ", observing"
             click.echo(f"{len(numbers)} rules are in force{observing}", err=True)
+            events = sorted({event for rule in found for event in rule.events})
+            keeper: Keeper | None = None
             try:
-                events = sorted({event for rule in found for event in rule.events})
-                with (
-                    shown(output) as out,
-                    started(vm.event_stream(*events, decide=decider(answer))) as stream,
-                ):
-                    for event in stream.follow(seconds):
-                        if event.rule in numbers:
+                with shown(output) as out:
+                    keeper = Keeper(
+                        vm,
+                        lambda: vm.event_stream(*events, decide=decider(answer)),
+                        out.notice,
+                        persist=persist,
+                        repair=repair,
+                    )
+                    for event in keeper.follow(seconds):
+                        if event.rule:
                             out.event(event)
             finally:
+                if keeper is not None and keeper.stream is not None:
+                    keeper.stream.stop()
+                    for count in keeper.stream.counts():
+                        tell_counts(count)
                 if not keep:
-                    vm.drop_rules(*numbers)
+                    drop(vm, numbers)
+    if keeper is not None and keeper.tampered:
+        raise ProbeTampered(
+            "the guest changed the probe: what was refused since may not be all",
+            hint="the lines above tell what; --repair puts it right each time",
+        )
+
+
+def drop(vm: VirtualMachine, numbers: list[int]) -> None:
+    """Rules that are still in force; a kernel that is gone took them with it."""
+    with contextlib.suppress(NotSupported, IdentifyError):
+        there = {record.number for record in vm.rules()}
+        if own := [number for number in numbers if number in there]:
+            vm.drop_rules(*own)
 
 
 def _read(path: Path) -> Policy:

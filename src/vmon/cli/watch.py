@@ -6,7 +6,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.live import live_options, put_probe_in, shown, take_probe_out, tell_counts
-from vmon.core.errors import ProbeTampered
+from vmon.core.errors import ProbeTampered, UsageError
 from vmon.monitor.only import Only
 
 
@@ -64,6 +64,8 @@ def watch(
     """
     from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
 
+    if persist and tree_pid is not None:
+        raise UsageError("a process tree does not outlive a reboot: --tree and --persist exclude each other")
     names = [name.strip() for word in events for name in word.split(",") if name.strip()]
     with attached(target) as vm:
         tree = None if tree_pid is None else {record.key for record in vm.descendants(tree_pid)}

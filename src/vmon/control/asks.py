@@ -7,14 +7,16 @@ asks; the answer reaches no other call than the one that was asked about.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Self
 
 import msgspec
 
-from vmon.core.errors import UsageError
+from vmon.core.errors import UsageError, VmonError
 from vmon.core.events import Answer, Event
+from vmon.probe.config import MAGIC
 from vmon.probe.install import Probe
 
 Decide = Callable[[Event], Answer]
@@ -50,12 +52,15 @@ class Asker:
         if not self._closed.is_set():
             self._closed.set()
             self._thread.join()
-            self._probe.put("beat", 0)
+            if self._probe.get("config", "magic") == MAGIC:
+                self._probe.put("beat", 0)
 
     def _go_on_beating(self) -> None:
-        while not self._closed.wait(BEAT_S):
-            self._beat += 1
-            self._probe.put("beat", self._beat)
+        # Of a guest that has rebooted, or was let go of, the memory is somebody else's by now.
+        with contextlib.suppress(VmonError, OSError, IndexError, ValueError):
+            while not self._closed.wait(BEAT_S) and self._probe.get("config", "magic") == MAGIC:
+                self._beat += 1
+                self._probe.put("beat", self._beat)
 
     def answer(self, event: Event) -> Event:
         """Decide about an event that waits; the event with what became of it.

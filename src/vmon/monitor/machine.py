@@ -7,6 +7,7 @@ and the kernel is identified again. A hostile guest can at most make itself unid
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from vmon.core.address import Gpa
-from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported
+from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported, VmonError
 from vmon.core.ports import PatchCode, ReadPhys, ReadRegs, WakeVm, WatchVm, WritePhys
 from vmon.core.records import DoctorRecord, EvidenceRecord, GuestRecord, ProcessRecord, SocketRecord
 from vmon.kernel.identify import Identity, check_alive, identify, read_bases
@@ -84,7 +85,10 @@ class VirtualMachine(Acts):
         self.close()
 
     def close(self) -> None:
-        """Let go of the guest; it does not notice."""
+        """Let go of the guest; a stream that runs is stopped, what is in force stays in force."""
+        if self._stream is not None and self._stream.running:
+            with contextlib.suppress(VmonError):
+                self._stream.stop()
         self._connection.close()
 
     @property

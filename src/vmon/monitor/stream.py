@@ -25,6 +25,7 @@ NAMES = tuple(event.name for event in EVENTS)
 IDLE_S = 0.002
 ASKER_IDLE_S = 0.0002
 HOT_S = 0.02
+PID_BITS = 22
 
 
 class EventStream:
@@ -69,19 +70,20 @@ class EventStream:
         self._ring.take()
         self._probe.put("log_kinds", kinds)
         self._probe.switch(on=True)
-        self._words = {"enabled": 1, "log_kinds": kinds, "reader": os.getpid()}
+        self._words = {"enabled": 1, "log_kinds": kinds, "reader": reader_word(os.getpid())}
         if self._decide is not None:
             self._asker = Asker(self._probe, self._decide)
 
     def _claim(self) -> None:
         """A ring has one reader: two would take each other's events."""
         reader = self._probe.get("config", "reader")
-        if reader not in (0, os.getpid()) and Path(f"/proc/{reader}").exists():
+        pid = reader & (1 << PID_BITS) - 1
+        if reader and pid != os.getpid() and reader_word(pid) == reader:
             raise TargetBusy(
-                f"another vmon (process {reader}) takes the events of this guest",
+                f"another vmon (process {pid}) takes the events of this guest",
                 hint="end it, or let it write them down for both: vmon watch -o jsonl",
             )
-        self._probe.put("reader", os.getpid())
+        self._probe.put("reader", reader_word(os.getpid()))
 
     def stop(self) -> None:
         """Recorded is only what rules ask for; without rules nothing passes through the probe any more."""
@@ -92,6 +94,11 @@ class EventStream:
         self._probe.put("reader", 0)
         self._probe.put("log_kinds", 0)
         self._probe.switch(on=bool(self._probe.get("config", "table_at")))
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return bool(self._words)
 
     def words(self) -> dict[str, int]:
         """What it has set of the probe's configuration; nothing while it does not run."""
@@ -133,3 +140,12 @@ class EventStream:
             EventCounts(event=name, **{column: values[name] for column, values in columns.items()})
             for name in NAMES
         ]
+
+
+def reader_word(pid: int) -> int:
+    """Names a process of this host for as long as it lives, and no other after it; 0 where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19]) << PID_BITS | pid
