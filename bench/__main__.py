@@ -29,6 +29,7 @@ TOPICS = ("identify", "processes", "command", "memory", "calls", "probe", "cost"
 ON_REQUEST = ("tracers",)
 """Left out without --only: an image of their own is made for them, and they are slow."""
 QUICK_KERNELS = ("6.1",)
+NAMES_OF_WORK = [work.name for work in WORKS]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -39,8 +40,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     cost = parser.add_argument_group(
         "cost, tracers", "what of these is measured; each may be given again, without it is all"
     )
-    cost.add_argument("--work", action="append", choices=[work.name for work in WORKS], metavar="WORK")
-    cost.add_argument("--state", action="append", choices=STATES[1:], metavar="STATE")
+    cost.add_argument(
+        "--work", action="append", choices=NAMES_OF_WORK, metavar="WORK", help=", ".join(NAMES_OF_WORK)
+    )
+    cost.add_argument(
+        "--state", action="append", choices=STATES[1:], metavar="STATE", help=", ".join(STATES[1:])
+    )
     cost.add_argument("--clock", action="append", choices=CLOCKS, metavar="CLOCK", help=", ".join(CLOCKS))
     parser.add_argument("--no-peers", action="store_true", help="vmon alone")
     parser.add_argument("--stages", action="store_true", help="show where the time goes, too")

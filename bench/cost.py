@@ -75,9 +75,9 @@ WORKS = (
     _dd("tmpfs dd write 4k", "if=/dev/zero of=/tmp/out bs=4k count=4096"),
     _dd("tmpfs dd write 1M", "if=/dev/zero of=/tmp/out bs=1M count=16"),
     _io("tmpfs random 4k", "mixed", "/tmp/random cached", (20_000, 2000), (20_000, 50)),
-    _dd("disk dd read 1M, direct", "if=/mnt/random of=/dev/null bs=1M iflag=direct"),
+    _dd("disk dd read 1M O_DIRECT", "if=/mnt/random of=/dev/null bs=1M iflag=direct"),
     _io("disk random 4k", "mixed", "/mnt/random cached", (20_000, 2000), (20_000, 50), by_cpu=True),
-    _io("disk random 4k, direct", "mixed", "/mnt/random direct", (2000, 1), (2000, 1), by_cpu=True),
+    _io("disk random 4k O_DIRECT", "mixed", "/mnt/random direct", (2000, 1), (2000, 1), by_cpu=True),
     _io("disk write+fdatasync 4k", "synced", "/mnt/random 4096", (1000, 1), (500, 1), by_cpu=True),
 )
 PREPARE = (
