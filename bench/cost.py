@@ -24,7 +24,8 @@ KERNELS = ("6.1", "7.2")
 """Measured on these where none is asked for: an old and a new way to open a file."""
 CLOCKS = ("instructions", "time")
 IO_TARGET = 0.74
-ALONE = 1.02
+ALONE = 1.2
+"""Time that passes, in CPU time of the work: 3 % go to threads that free files on 6.1, half to others after a boot."""
 SETTLE_TRIES = 60
 
 
