@@ -70,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
 
 
 class EventCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Totals of one kind of event since the probe was installed."""
+    """Totals of one kind of event since the guest booted, or first had a probe."""
 
     event: str
     seen: int

@@ -134,7 +134,7 @@ class EventStream:
                 time.sleep(IDLE_S if self._asker is None else ASKER_IDLE_S)
 
     def counts(self) -> list[EventCounts]:
-        """Totals of each kind since the probe was installed."""
+        """Totals of each kind since the guest booted: they go on where a probe is put in again."""
         columns = {name: self._probe.counters(name) for name in COUNTERS}
         return [
             EventCounts(event=name, **{column: values[name] for column, values in columns.items()})

@@ -62,6 +62,7 @@ class Abi:
         """Where a member lies, in bytes; `a.b` goes into a member."""
         return self.member(struct, path)[0]
 
+    @cache  # noqa: B019 - there is one Abi a process
     def member(self, struct: str, path: str) -> tuple[int, int]:
         """Where a member lies and how large it is, in bytes."""
         member = self._btf.path(self._type(struct), path)
