@@ -30,7 +30,8 @@ def measure_pauses(results: Results, vm: VirtualMachine, kernel: str, rounds: in
     into, out = [], []
     for _ in range(rounds):
         into.append(vm.install_probe().paused_ms)
-        out.append(vm.remove_probe().paused_ns / 1e6)
+        removal = vm.remove_probe()
+        out.append((removal.paused_ns + removal.held_ns) / 1e6)
     results.add("pause to put the probe in", "ms", kernel, into, 20.0)
     results.add("pause to take it out", "ms", kernel, out, 20.0)
 

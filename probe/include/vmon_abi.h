@@ -20,7 +20,7 @@
 #define VMON_ENTRY_NOP 31  /* where in it the instruction is that stood at the function's start */
 #define VMON_KFUNCS 24	   /* functions of the kernel that the code calls */
 #define VMON_KFUNC_SIZE 8
-#define VMON_GATES 56	   /* where in struct vmon_config the gates are */
+#define VMON_GATES 72	   /* where in struct vmon_config the gates are */
 #define VMON_WINDOW 0xffffffff80000000
 #define VMON_CONFIG_AT 0x10000
 
@@ -177,6 +177,9 @@ struct vmon_config {
 	u32 version;
 	u32 size;
 	u64 build; /* names this blob */
+	u64 table_gpa;	/* where the page of page-table entries lies that leads to all of this */
+	u64 boot;	/* names the boot that it was put into; 0: that can't be told */
+	/* Up to here every version has the same. */
 	u64 current_task;  /* what to add to GS's base */
 	u64 preempt_count; /* likewise */
 	u64 init_pid_ns;

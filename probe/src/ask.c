@@ -67,15 +67,16 @@ s64 ask_wait(u32 kind, const struct verdict *verdict)
 			vmon_k_sleep(us, us + us / 2, UNINTERRUPTIBLE);
 		}
 	}
-	ask_drop(verdict->ask);
 	if (!known) {
 		count(&STATE->unanswered[kind]);
 		answer = verdict->open ? VMON_ANSWER_ALLOW : VMON_ANSWER_DENY;
 	}
-	if (answer == VMON_ANSWER_ALLOW)
-		return 0;
 	if (answer == VMON_ANSWER_KILL)
 		vmon_k_send_sig(SIGKILL, current_task(), 1);
+	/* Who calls the kernel is counted until it is back: by that it is known when the probe may be taken away. */
+	ask_drop(verdict->ask);
+	if (answer == VMON_ANSWER_ALLOW)
+		return 0;
 	count(&STATE->denied[kind]);
 	return verdict->error;
 }

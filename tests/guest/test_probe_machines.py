@@ -75,12 +75,14 @@ def test_in_an_event_a_refusal_and_out(name: str) -> None:
 def goes_through(guest: LabGuest, vm: vmon.VirtualMachine, machine: Machine, way: Way) -> None:
     """In, an event, a refusal, out."""
     kernel = vm.kernel
-    for event in survey(kernel, prefer=way).events:
-        for part in event.parts:
-            assert part.entry is not None
-            assert part.gva is not None
-            assert part.entry.gva - part.gva == 4 * machine.landing_pads
-    vm.install_probe(prefer=way)
+    found = survey(kernel, prefer=way)
+    parts = [part for event in (*found.events, *found.ticks) for part in event.parts]
+    for part in parts:
+        assert part.entry is not None
+        assert part.gva is not None
+        assert part.entry.gva - part.gva == 4 * machine.landing_pads
+    installed = vm.install_probe(prefer=way)
+    assert (installed.sites == len(parts)) == (way == "entry nop")
     table = kernel.memory.phys.read(find_slot(kernel).table_gpa, 4096)
     entries = [int.from_bytes(table[at : at + 8], "little") for at in range(0, 4096, 8)]
     globally = {bool(entry & GLOBAL) for entry in entries if entry}
@@ -95,5 +97,6 @@ def goes_through(guest: LabGuest, vm: vmon.VirtualMachine, machine: Machine, way
     told = {event.path: event.verdict for event in stream.take()}
     assert (told["/tmp/open"], told["/tmp/secret"]) == ("allowed", "denied")
     stream.stop()
-    vm.remove_probe()
+    assert vm.remove_probe().left == ""
+    assert find_slot(kernel).free
     assert guest.run("cat /tmp/secret").text == "s\n"

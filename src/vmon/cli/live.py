@@ -50,7 +50,7 @@ def take_probe_out(vm: VirtualMachine) -> None:
     except (NotSupported, IdentifyError):
         return
     report = vm.remove_probe()
-    click.echo(f"probe: taken out in {report.paused_ns / 1e6:.1f} ms", err=True)
+    click.echo(f"probe: taken out in {(report.paused_ns + report.held_ns) / 1e6:.1f} ms", err=True)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import errno
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import View, output_option, write_records
+from vmon.cli.output import View, cell, output_option, write_records
 from vmon.core.rules import RuleRecord, conditions
 
 HEADER = ("RULE", "HITS", "ACTION", "ON", "WHERE")
@@ -62,8 +62,13 @@ def remove(target: str) -> None:
     with attached(target) as vm:
         report = vm.remove_probe()
     if report.patches:
+        stood_ms = (report.paused_ns + report.held_ns) / 1e6
         click.echo(
-            f"{report.patches} instructions are as they were; the guest stood still for {report.paused_ns / 1e6:.1f} ms"
+            f"{report.patches} instructions are as they were; the guest stood still for {stood_ms:.1f} ms"
         )
     else:
         click.echo("no probe was active")
+    if report.left:
+        click.echo(
+            f"its page-table entry stays, and the next vmon uses or removes it: {cell(report.left)}", err=True
+        )

@@ -8,6 +8,7 @@ what only reads is never handed a way to write.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -41,6 +42,7 @@ class Registers:
     efer: int
     rip: int
     cpl: int
+    rsp: int = 0
 
 
 @runtime_checkable
@@ -144,6 +146,31 @@ class WakeVm(Protocol):
     def wake(self, attempt: int = 0) -> None:
         """The first attempt is one round trip, and does nothing on a machine without a keyboard; those after it may
         pause the guest for some milliseconds. TargetGone.
+        """
+        ...
+
+
+class Standstill(Protocol):
+    """A pause, while it lasts."""
+
+    @property
+    def registers(self) -> Sequence[Registers]:
+        """Of every vCPU."""
+        ...
+
+    def require_time(self) -> None:
+        """Raise PauseLost where the guest may go on at any moment."""
+        ...
+
+
+@runtime_checkable
+class HoldVm(Protocol):
+    """Look at the guest, and change its data, while no vCPU runs; no pause outlives its deadline or its owner."""
+
+    def held(self) -> AbstractContextManager[Standstill]:
+        """The guest stands still inside, for milliseconds: two seconds are the most.
+
+        A guest that somebody else had paused stays paused. TargetBusy, TargetDenied, TargetGone.
         """
         ...
 

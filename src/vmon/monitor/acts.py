@@ -15,7 +15,6 @@ from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
 if TYPE_CHECKING:
     from vmon.control.asks import Decide
     from vmon.core.events import Event
-    from vmon.core.ports import PauseReport
     from vmon.core.records import ActRecord, CheckRecord, ProbeRecord
     from vmon.core.rules import Rule, RuleRecord
     from vmon.linux.kernel import Kernel
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from vmon.monitor.keeping import ProbeCheck
     from vmon.monitor.process import Process
     from vmon.monitor.stream import EventStream
-    from vmon.probe.install import Ports, Probe
+    from vmon.probe.install import Ports, Probe, Removal
     from vmon.probe.rules import RuleTable
     from vmon.probe.sites import Way
 
@@ -79,14 +78,16 @@ class Acts(ABC):
             not_seen={event.name: "`vmon doctor` tells why" for event in EVENTS if event.name not in seen},
         )
 
-    def remove_probe(self) -> PauseReport:
-        """Take the probe out: every changed instruction is as it was, rules are in force no more."""
-        from vmon.core.ports import PauseReport  # noqa: PLC0415
-        from vmon.probe.install import find  # noqa: PLC0415
+    def remove_probe(self) -> Removal:
+        """Take the probe out: every changed byte of the kernel is as it was, rules are in force no more.
+
+        `left` of the answer says why its page-table entry stays, where it does: somebody may still be in it.
+        """
+        from vmon.probe.install import Removal, find  # noqa: PLC0415
 
         probe = find(self._current(), self._ports())
         self._probe = self._check = self._stream = None
-        return PauseReport(0, 0) if probe is None else probe.remove()
+        return Removal(0, 0) if probe is None else probe.remove()
 
     def check_probe(self) -> CheckRecord:
         """Compare the probe with what vmon wrote; differences are told, not raised. Half a millisecond when there are

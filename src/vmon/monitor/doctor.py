@@ -8,7 +8,6 @@ A probe of this vmon, active or dormant, is in nobody's way: the kernel is judge
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from vmon.core.address import Gpa
@@ -17,18 +16,16 @@ from vmon.core.ports import PatchCode, WritePhys
 from vmon.core.records import AbilityRecord, DoctorRecord, HookRecord, PageRunRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi, load_abi
-from vmon.probe.config import MAGIC
 from vmon.probe.hooks import EVENTS, TICKS, Event
 from vmon.probe.place import SLOT_GVA, LowPages, Slot, find_low_pages, find_slot
-from vmon.probe.plan import undo, way_of
+from vmon.probe.plan import page_counts, undo, way_of
 from vmon.probe.sites import EventReach, Survey, find_strangers, read_text, survey
+from vmon.probe.tenant import Tenant, find_tenant
 from vmon.probe.window import Window
 
 if TYPE_CHECKING:
     from vmon.monitor.machine import Connection
 
-MIN_PAGES = 8
-"""Code, page table, configuration and the smallest ring."""
 EFER_NO_EXECUTE = 1 << 11
 MAX_SHOWN = 8
 
@@ -39,18 +36,21 @@ def examine(target: str, kernel: Kernel, connection: Connection) -> DoctorRecord
     """Everything that is decided before a probe is installed."""
     abilities, obstacles = _abilities(connection)
     slot, problem = _tried(lambda: find_slot(kernel))
-    tenant = _tenant(kernel, slot) if slot else Tenant()
     if slot is None:
         obstacles.append(f"no address for code: {problem}")
-    elif tenant.obstacle:
-        obstacles.append(tenant.obstacle)
+    abi = load_abi()
+    least = sum(page_counts(abi))
+    tenant, _ = _tried(lambda: find_tenant(kernel, abi))
+    if tenant is not None and (obstacle := _way_in(tenant)):
+        obstacles.append(obstacle)
+    window = _window(kernel, tenant)
     pages, problem = _tried(lambda: find_low_pages(kernel))
-    if tenant.window is None:
+    if window is None:
         if pages is None:
             obstacles.append(f"no place for code: {problem}")
-        elif pages.pages < MIN_PAGES:
-            obstacles.append(f"no place for code: {pages.pages} free low pages, {MIN_PAGES} are needed")
-    searched, problem = _tried(lambda: _search(kernel, tenant))
+        elif pages.pages < least:
+            obstacles.append(f"no place for code: {pages.pages} free low pages, {least} are needed")
+    searched, problem = _tried(lambda: _search(kernel, abi, window))
     found, calls = searched or (None, 0)
     if found is None:
         obstacles.append(f"the kernel's text can't be searched: {problem}")
@@ -68,18 +68,8 @@ def examine(target: str, kernel: Kernel, connection: Connection) -> DoctorRecord
         slot_entry_gpa=slot.entry_gpa if slot else None,
         events=_hooks(EVENTS, found.events if found else (), problem),
         ticks=_hooks(TICKS, found.ticks if found else (), problem),
-        notes=_notes(found, slot, tenant, calls),
+        notes=_notes(found, slot, window, calls),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """Who has the slot."""
-
-    window: Window | None = None
-    """Of a probe of this vmon, which the next installation wakes."""
-    obstacle: str = ""
-    """Why another one keeps a probe out."""
 
 
 class _NoWrites:
@@ -90,35 +80,31 @@ class _NoWrites:
         raise NotSupported(f"{len(data)} bytes were to be written to {gpa:#x} by who only looks")
 
 
-def _tenant(kernel: Kernel, slot: Slot) -> Tenant:
-    """Told by the first words of what would be its configuration."""
-    if slot.free:
-        return Tenant()
-    abi = load_abi()
-    window = Window(kernel.memory.phys, _NoWrites(), slot.table_gpa)
-    magic, _ = _tried(lambda: _word(abi, window, "magic"))
-    if magic != MAGIC:
-        return Tenant(obstacle=f"somebody else's memory is mapped at {slot.gva:#x} ({slot.entry:#x})")
-    build, _ = _tried(lambda: _word(abi, window, "build"))
-    if build != abi.build:
-        return Tenant(
-            obstacle=f"a probe of another vmon lies at {slot.gva:#x}: remove it with that, or restart the guest"
-        )
-    return Tenant(window)
+def _way_in(tenant: Tenant) -> str:
+    """Why the slot keeps a probe out; empty where it does not."""
+    gva = tenant.slot.gva
+    if tenant.state == "stranger":
+        return f"somebody else's memory is mapped at {gva:#x} ({tenant.slot.entry:#x})"
+    if tenant.state == "other vmon":
+        return f"a probe of another vmon lies at {gva:#x}: remove it with that, or restart the guest"
+    return ""
 
 
-def _word(abi: Abi, window: Window, name: str) -> int:
-    offset, size = abi.member("config", name)
-    return int.from_bytes(window.read(abi.sizes["CONFIG_AT"] + offset, size), "little")
+def _window(kernel: Kernel, tenant: Tenant | None) -> Window | None:
+    """Of a probe of this vmon, which the next installation wakes."""
+    if tenant is None or tenant.table_gpa is None:
+        return None
+    return Window(kernel.memory.phys, _NoWrites(), tenant.table_gpa)
 
 
-def _search(kernel: Kernel, tenant: Tenant) -> tuple[Survey, int]:
+def _search(kernel: Kernel, abi: Abi, window: Window | None) -> tuple[Survey, int]:
     """What the text offers without our own probe, and how many calls lead to that."""
-    if tenant.window is None:
+    if window is None:
         return survey(kernel), 0
-    abi, text = load_abi(), read_text(kernel)
-    ours = undo(text.gva, text.gpa, tenant.window.read(0, len(abi.code)), list(find_strangers(text)), abi)
-    return survey(kernel, text.patched(ours), way_of(abi, tenant.window)), len(ours)
+    text = read_text(kernel)
+    ours = undo(text.gva, text.gpa, window.read(0, len(abi.code)), list(find_strangers(text)), abi)
+    way = way_of(abi, window) if ours else "call sites"
+    return survey(kernel, text.patched(ours), way), len(ours)
 
 
 def _tried(ask: Callable[[], T]) -> tuple[T | None, str]:
@@ -200,18 +186,19 @@ def _hook(reach: EventReach) -> HookRecord:
     )
 
 
-def _notes(found: Survey | None, slot: Slot | None, tenant: Tenant, calls: int) -> list[str]:
+def _notes(found: Survey | None, slot: Slot | None, window: Window | None, calls: int) -> list[str]:
     """Whether our own probe is there, and what else was seen in the text."""
     notes = []
-    if tenant.window is not None and calls:
+    if window is not None and calls:
         notes.append(f"a probe of this vmon is active at {SLOT_GVA:#x}: {calls} instructions lead to it")
-    elif tenant.window is not None and found is not None:
-        notes.append(f"a dormant probe of this vmon lies at {SLOT_GVA:#x}: the next installation wakes it")
+    elif window is not None and found is not None:
+        where = f"is mapped at {SLOT_GVA:#x}" if slot and not slot.free else "is mapped nowhere"
+        notes.append(f"a dormant probe of this vmon {where}: the next installation uses its pages again")
     if found is not None and found.strangers:
         shown = ", ".join(f"{call.gva:#x}" for call in found.strangers[:MAX_SHOWN])
         more = " and more" if len(found.strangers) > MAX_SHOWN else ""
         mapped = "" if slot is None or not slot.free else ", where nothing is mapped"
-        whose = "none that this vmon wrote" if tenant.window else "another probe, or another vmon's"
+        whose = "none that this vmon wrote" if window else "another probe, or another vmon's"
         notes.append(
             f"{len(found.strangers)} calls of the kernel's text lead to {SLOT_GVA:#x}{mapped}: "
             f"{whose} ({shown}{more})"

@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported, VmonError
-from vmon.core.ports import PatchCode, ReadPhys, ReadRegs, WakeVm, WatchVm, WritePhys
+from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, WakeVm, WatchVm, WritePhys
 from vmon.core.records import DoctorRecord, EvidenceRecord, GuestRecord, ProcessRecord, SocketRecord
 from vmon.kernel.identify import Identity, check_alive, identify, read_bases
 from vmon.kernel.memory import KernelMemory
-from vmon.linux import snapshot
+from vmon.linux import snapshot, stack
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.system import read_jiffies, read_system
@@ -28,16 +28,21 @@ from vmon.linux.task import find_tasks
 from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
 from vmon.monitor.shelf import ProfileShelf
-from vmon.probe import config, hooks, place
+from vmon.probe import config, hooks, place, tenant
 
 if TYPE_CHECKING:
     from vmon.probe.install import Ports
 
-WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS
+WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS | stack.WANTS | tenant.WANTS
 """What the probe asks for costs 1 to 3 of the 30 to 65 ms of a kernel never met: less than identifying twice."""
 HYPERVISOR_CHECK_S = 0.25
 CLOCK_ALARM_S = 2.0
 SETTLE_S = 0.1
+
+
+@runtime_checkable
+class WritingVm(PatchCode, WakeVm, HoldVm, Protocol):
+    """What a machine must be able to do for a probe."""
 
 
 class Connection(Protocol):
@@ -247,7 +252,7 @@ class VirtualMachine(Acts):
 
     def _ports(self) -> Ports:
         ram, vm = self._connection.ram, self._connection.watch
-        if isinstance(ram, WritePhys) and isinstance(vm, PatchCode) and isinstance(vm, WakeVm):
+        if isinstance(ram, WritePhys) and isinstance(vm, WritingVm):
             from vmon.probe.install import Ports  # noqa: PLC0415 - reading needs nothing of it
 
             return Ports(ram, vm, vm)

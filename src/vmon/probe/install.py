@@ -1,9 +1,10 @@
 """A probe is put into a guest once in its life: into pages that the guest does not use, in one pause of milliseconds.
 
-Writes pages that Linux never hands out, one free page-table entry, and the call sites of a survey; all through ports.
-When it is removed every changed instruction is as it was; its pages and their mapping stay for the guest's life, and
-the next installation uses them again: a CPU may remember a mapping that is taken away. A hostile kernel can see and
-remove the probe. Source of what is installed: probe/src.
+Writes pages that Linux never hands out, and in that pause one free page-table entry and the call sites of a survey; all
+through ports. When it is removed every changed instruction is as it was, and so is the page-table entry as soon as
+nobody is in the probe any more (vmon.probe.quiet). Its pages stay for the guest's life, and those that the guest's
+kernel gave stay the probe's: a CPU may remember a mapping that is taken away, so the next installation uses the very
+same pages again. A hostile kernel can see and remove the probe. Source of what is installed: probe/src.
 """
 
 from __future__ import annotations
@@ -11,30 +12,33 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmon.arch.x86_64.code import BRANCH_BYTES
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
-from vmon.core.errors import BadStructure, NotSupported
-from vmon.core.ports import Patch, PatchCode, PauseReport, WakeVm, WritePhys
+from vmon.core.errors import NotSupported
+from vmon.core.ports import HoldVm, Patch, PatchCode, PauseReport, Standstill, WakeVm, WritePhys
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi, load_abi
-from vmon.probe.config import MAGIC
 from vmon.probe.leftover import clear_leftovers
 from vmon.probe.mailbox import Mailbox
-from vmon.probe.place import SLOT_BYTES, Slot, encode_table_entry, find_low_pages, find_slot, maps_globally
-from vmon.probe.plan import Plan, encode_config, make_plan, undo
+from vmon.probe.place import SLOT_BYTES, Slot, find_low_pages, find_slot, mapping, maps_globally
+from vmon.probe.plan import Plan, encode_config, make_plan, page_counts, undo
+from vmon.probe.quiet import counted, lingering
 from vmon.probe.ring import Ring
 from vmon.probe.sites import Text, Way, find_strangers, read_text, survey
 from vmon.probe.tamper import plan_of
+from vmon.probe.tenant import find_tenant
 from vmon.probe.window import Window
 
 CHUNK_ORDER = 4
 """The kernel is asked for 64 KiB at a time: larger pieces may not be free."""
-QUIET_S = 2.0
-POLL_S = 0.001
+TRIES = 100
+"""In a busy guest two looks of three find both of two CPUs in a state that is understood."""
+AGAIN_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,21 @@ class Ports:
 
     write: WritePhys
     code: PatchCode
-    vm: WakeVm
+    vm: Machine
+
+
+class Machine(WakeVm, HoldVm, Protocol):
+    """A machine that can be woken and held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal(PauseReport):
+    """What taking a probe out cost the guest, and what is left of it."""
+
+    held_ns: int = 0
+    """For how long the guest stood still besides, while somebody was looked for who is in the probe."""
+    left: str = ""
+    """Why its page-table entry stays; empty when every byte of the kernel is as it was."""
 
 
 class Probe:
@@ -168,51 +186,79 @@ class Probe:
         self.know_sites([Patch(patch.gpa, patch.new, patch.old) for patch in undone])
         return len(undone)
 
-    def remove(self) -> PauseReport:
-        """Every instruction as it was; the pages stay, dormant."""
+    def remove(self) -> Removal:
+        """Every instruction as it was, and the page-table entry too as soon as nobody is in the probe."""
         self.switch(on=False)
         self.put("log_kinds", 0)
         self.put("table_at", 0)
         self.put("tags", 0)
         patches = self.undoing(read_text(self.kernel))
         report = self._ports.code.patch(patches) if patches else PauseReport(0, 0)
-        self._wait_until_quiet()
-        return report
+        self._sites = []
+        held_ns, left = self.unmap()
+        return Removal(report.paused_ns, report.patches, held_ns, left)
+
+    def unmap(self) -> tuple[int, str]:
+        """Take the mapping away where nothing leads here and nobody is here.
+
+        For how long the guest stood still, 5 to 20 milliseconds a look and TRIES looks at most; and why the mapping
+        stays, empty when it is gone.
+        """
+        held_ns, why = 0, ""
+        for _ in range(TRIES):
+            slot = find_slot(self.kernel)
+            if slot.free:
+                return held_ns, ""
+            if slot.table_gpa != self.window.table_gpa:
+                return held_ns, "the slot leads to somebody else's pages"
+            if not self.get("config", "boot"):
+                return (
+                    held_ns,
+                    "nothing names this boot of the guest, by which the pages would be known again",
+                )
+            text = read_text(self.kernel)
+            if find_strangers(text):
+                return held_ns, "instructions lead to it: somebody put it in again"
+            why = counted(self.abi, self.window)
+            if not why:
+                begin_ns = time.monotonic_ns()
+                with self._ports.vm.held() as guest:
+                    why = self._unmap_held(slot, text, guest)
+                held_ns += time.monotonic_ns() - begin_ns
+            if not why:
+                break
+            time.sleep(AGAIN_S)
+        return held_ns, why
+
+    def _unmap_held(self, slot: Slot, text: Text, guest: Standstill) -> str:
+        """Why nothing was done; empty when it was."""
+        if why := lingering(self.kernel, self.abi, self.window, guest.registers):
+            return why
+        if read_text(self.kernel) != text:
+            return "the kernel changes its code"
+        guest.require_time()
+        self._ports.write.write(slot.entry_gpa, bytes(8))
+        return ""
 
     def undoing(self, text: Text) -> list[Patch]:
         """What makes the code of a guest as it was before."""
         code = self.window.read(0, len(self.abi.code))
         return undo(text.gva, text.gpa, code, list(find_strangers(text)), self.abi)
 
-    def _wait_until_quiet(self) -> None:
-        """Nobody writes to the ring any more."""
-        at, size = self._place("state", "in_flight")
-        deadline = time.monotonic() + QUIET_S
-        while any(self.window.read(at, size)) or self.get("state", "waiting"):
-            if time.monotonic() > deadline:
-                raise BadStructure("somebody does not leave the probe", field="vmon_state.in_flight")
-            time.sleep(POLL_S)
-
 
 def find(kernel: Kernel, ports: Ports, abi: Abi | None = None) -> Probe | None:
-    """The probe that lies in a guest already; None where the slot is free or somebody else's."""
+    """The probe that lies in a guest already, mapped or not; None where there is none, or somebody else's pages."""
     abi = abi or load_abi()
-    slot = find_slot(kernel)
-    if slot.free:
-        return None
-    window = Window(kernel.memory.phys, ports.write, slot.table_gpa, globally=maps_globally(kernel))
-    try:
-        probe = Probe(kernel, ports, abi, window)
-        if probe.get("config", "magic") != MAGIC:
-            return None
-    except BadStructure:
-        return None
-    if probe.get("config", "build") != abi.build:
+    tenant = find_tenant(kernel, abi)
+    if tenant.state == "other vmon":
         raise NotSupported(
             "a probe of another vmon lies in this guest",
             hint="remove it with that vmon, or restart the guest",
         )
-    return probe
+    if tenant.table_gpa is None:
+        return None
+    window = Window(kernel.memory.phys, ports.write, tenant.table_gpa, globally=maps_globally(kernel))
+    return Probe(kernel, ports, abi, window)
 
 
 def install(
@@ -221,39 +267,68 @@ def install(
     """Put a probe into a guest, or wake the one that is there, and finish what a vmon began that died.
 
     Nothing is watched until it is switched on. `prefer` is how functions are hooked where both ways are open; one that
-    is there already stays as it is.
+    is active already stays as it is.
     """
     abi = load_abi()
+    text = read_text(kernel)
     probe = find(kernel, ports, abi)
+    code: list[Patch] = []
     if probe is None:
-        plan = make_plan(kernel, abi, survey(kernel, prefer=prefer))
-        probe = _place(kernel, ports, abi, bytes(plan.code), encode_config(kernel, abi, plan))
+        plan = make_plan(kernel, abi, survey(kernel, text, prefer))
+        probe = _place(kernel, ports, abi, plan)
+    elif probe.undoing(text):
+        plan = plan_of(kernel, abi, probe.window, text)
     else:
-        plan = plan_of(kernel, abi, probe.window)
+        plan = make_plan(kernel, abi, survey(kernel, text, prefer))
+        code = _renew(kernel, abi, probe, plan)
     probe.plan = plan
     probe.know_sites(plan.patches)
     probe.settle()
-    report = _complete(kernel, ports, plan)
+    report = _complete(kernel, ports, probe, [*code, *_missing(kernel, plan)])
     if not probe.get("config", "ring_slots"):
         _make_ring(probe, ring_bytes)
-    return probe, report
+    return probe, PauseReport(report.paused_ns, max(0, report.patches - len(code)))
 
 
-def _complete(kernel: Kernel, ports: Ports, plan: Plan) -> PauseReport:
-    """Change what is as it was without a probe: all of it, or what a vmon left that died in the middle of it."""
+def _missing(kernel: Kernel, plan: Plan) -> list[Patch]:
+    """What is as it was without a probe: all of it, or what a vmon left that died in the middle of it."""
     read = kernel.memory.phys.read
-    missing = [patch for patch in plan.patches if read(patch.gpa, len(patch.old)) == patch.old]
-    return ports.code.patch(missing) if missing else PauseReport(0, 0)
+    return [patch for patch in plan.patches if read(patch.gpa, len(patch.old)) == patch.old]
 
 
-def _place(kernel: Kernel, ports: Ports, abi: Abi, code: bytes, config: bytes) -> Probe:
-    slot: Slot = find_slot(kernel)
+def _complete(kernel: Kernel, ports: Ports, probe: Probe, patches: Sequence[Patch]) -> PauseReport:
+    """Map the probe and lead instructions to it, in one pause: so nobody takes the mapping away in between."""
+    if not patches:
+        return PauseReport(0, 0)
+    report = ports.code.patch([mapping(find_slot(kernel), probe.window.table_gpa), *patches])
+    return PauseReport(report.paused_ns, report.patches - 1)
+
+
+def _renew(kernel: Kernel, abi: Abi, probe: Probe, plan: Plan) -> list[Patch]:
+    """Give a probe that nothing leads to another plan: its configuration at once; what is to change of its code."""
+    there = probe.window.read(0, len(plan.code))
+    wanted = bytes(plan.code)
+    if there != wanted and (why := probe.unmap()[1]):
+        raise NotSupported(f"the probe that is there can't be changed now: {why}", hint="try again")
+    slots = probe.get("config", "ring_slots")
+    probe.window.write(abi.sizes["CONFIG_AT"], encode_config(kernel, abi, plan, probe.window.table_gpa))
+    probe.put("ring_slots", slots)
+    patches = []
+    for at in range(0, len(wanted), PAGE_SIZE_BYTES):
+        old, new = there[at : at + PAGE_SIZE_BYTES], wanted[at : at + PAGE_SIZE_BYTES]
+        if old != new:
+            patches.append(Patch(probe.window.pages(at, len(new))[0], old, new))
+    return patches
+
+
+def _place(kernel: Kernel, ports: Ports, abi: Abi, plan: Plan) -> Probe:
+    """Write a probe into low pages, and the entries that will lead to it; nothing leads there yet."""
+    slot = find_slot(kernel)
     if not slot.free:
         raise NotSupported(f"somebody else's memory is mapped at {slot.gva:#x}")
     clear_leftovers(kernel, ports.write, ports.code, abi)
     free = [page for run in find_low_pages(kernel).usable for page in run.each()]
-    parts = [bytes(PAGE_SIZE_BYTES), code, config, bytes(abi.size("state"))]
-    counts = [-(-len(part) // PAGE_SIZE_BYTES) for part in parts]
+    counts = page_counts(abi)
     if len(free) < sum(counts):
         raise NotSupported(
             f"this guest keeps {len(free)} low pages that it does not use, and the probe needs {sum(counts)}"
@@ -267,11 +342,11 @@ def _place(kernel: Kernel, ports: Ports, abi: Abi, code: bytes, config: bytes) -
     window.map(0, pages[1], executable=True)
     window.map(abi.sizes["CONFIG_AT"], pages[2])
     window.map(abi.sizes["STATE_AT"], pages[3], writable=True)
-    for part, own in zip(parts[1:], pages[1:], strict=True):
+    config = encode_config(kernel, abi, plan, window.table_gpa)
+    for part, own in zip((bytes(plan.code), config, b""), pages[1:], strict=True):
         for number, page in enumerate(own):
             some = part[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES]
             ports.write.write(page, some.ljust(PAGE_SIZE_BYTES, b"\0"))
-    ports.write.write(slot.entry_gpa, encode_table_entry(pages[0][0]).to_bytes(8, "little"))
     return Probe(kernel, ports, abi, window)
 
 

@@ -40,7 +40,8 @@ from vmon.arch.x86_64.paging import (
     levels_for,
 )
 from vmon.core.address import HUGE_PAGE_SIZE_BYTES, PAGE_SHIFT, PAGE_SIZE_BYTES, Gpa, Gva
-from vmon.core.errors import BadStructure, GuestDataError, UsageError
+from vmon.core.errors import BadStructure, GuestDataError, NotSupported, UsageError
+from vmon.core.ports import Patch
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
@@ -274,3 +275,14 @@ def encode_table_entry(table: Gpa) -> int:
     if table & ~FRAME_MASK or table < PAGE_SIZE_BYTES:
         raise UsageError(f"{table:#x} is not the address of a page table")
     return table | PRESENT | WRITABLE | ACCESSED | DIRTY
+
+
+def mapping(slot: Slot, table: Gpa) -> Patch:
+    """What makes the slot lead to a page of page-table entries; patched in one go, it fails where somebody unmaps that.
+
+    NotSupported where something else is mapped there.
+    """
+    entry = encode_table_entry(table)
+    if slot.entry not in (0, entry):
+        raise NotSupported(f"somebody else's memory is mapped at {slot.gva:#x}")
+    return Patch(slot.entry_gpa, slot.entry.to_bytes(8, "little"), entry.to_bytes(8, "little"))

@@ -20,7 +20,7 @@ from vmon.arch.x86_64.code import (
     decode_branch,
     encode_branch,
 )
-from vmon.core.address import Gpa, Gva
+from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
 from vmon.core.errors import NotSupported
 from vmon.core.ports import Patch
 from vmon.linux.kernel import Kernel
@@ -40,6 +40,7 @@ from vmon.probe.config import (
 from vmon.probe.hooks import ASKABLE, Function
 from vmon.probe.place import SLOT_GVA
 from vmon.probe.sites import EntryNop, EventReach, Reach, Survey, Way
+from vmon.probe.tenant import boot_of
 from vmon.probe.window import Window
 
 REAL_TIME = " PREEMPT_RT "
@@ -148,8 +149,8 @@ def _only(kernel: Kernel, function: Function) -> int:
         raise NotSupported(f"this kernel has no {name}, by which {function.name} is told apart") from None
 
 
-def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:
-    """struct vmon_config, with everything switched off."""
+def encode_config(kernel: Kernel, abi: Abi, plan: Plan, table_gpa: Gpa) -> bytes:
+    """struct vmon_config, with everything switched off; `table_gpa` is where its page of page-table entries lies."""
     data = encode(
         abi,
         "config",
@@ -158,6 +159,8 @@ def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:
             "version": abi.sizes["VERSION"],
             "size": abi.size("config"),
             "build": abi.build,
+            "table_gpa": table_gpa,
+            "boot": boot_of(kernel),
             "current_task": per_cpu(kernel, "current_task", "current_task"),
             "preempt_count": per_cpu(kernel, "preempt_count", "__preempt_count"),
             "ask_kinds": sum(1 << abi.events[name] for name in ASKABLE),
@@ -174,6 +177,14 @@ def encode_config(kernel: Kernel, abi: Abi, plan: Plan) -> bytes:
     table = b"".join(plan.hooks)
     data[at : at + len(table)] = table
     return bytes(data)
+
+
+def page_counts(abi: Abi) -> tuple[int, int, int, int]:
+    """Low pages that a probe needs: for page-table entries, code, configuration, state."""
+    code, config, state = (
+        -(-size // PAGE_SIZE_BYTES) for size in (len(abi.code), abi.size("config"), abi.size("state"))
+    )
+    return 1, code, config, state
 
 
 def way_of(abi: Abi, window: Window) -> Way:

@@ -23,9 +23,9 @@ from vmon.core.ports import Patch, PatchCode, PauseReport, ReadPhys, WritePhys
 from vmon.core.records import DifferenceRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi
-from vmon.probe.place import SLOT_GVA, Slot, encode_table_entry, find_slot
+from vmon.probe.place import SLOT_GVA, Slot, encode_table_entry, find_slot, mapping
 from vmon.probe.plan import Plan, encode_config, make_plan, undo, way_of
-from vmon.probe.sites import find_strangers, read_text, survey
+from vmon.probe.sites import Text, find_strangers, read_text, survey
 from vmon.probe.window import Window
 
 LIVE = ("gates", "ring_slots", "enabled", "log_kinds", "beat", "table_at", "enforce", "tags", "reader")
@@ -36,9 +36,9 @@ BREAKPOINT = 0xCC
 MAX_SHOWN_BYTES = 16
 
 
-def plan_of(kernel: Kernel, abi: Abi, window: Window) -> Plan:
+def plan_of(kernel: Kernel, abi: Abi, window: Window, text: Text | None = None) -> Plan:
     """What was to be written to this guest when its probe was made; some or all of it is written already."""
-    text = read_text(kernel)
+    text = text or read_text(kernel)
     there = undo(text.gva, text.gpa, window.read(0, len(abi.code)), list(find_strangers(text)), abi)
     return make_plan(kernel, abi, survey(kernel, text.patched(there), way_of(abi, window)))
 
@@ -136,7 +136,10 @@ class Seal:
                 write.write(found.gpa, found.expected)
             elif found.what == "code" or found.found[0] != BREAKPOINT:
                 patches.append(Patch(found.gpa, found.found, found.expected))
-        return code.patch(patches) if patches else PauseReport(0, 0)
+        # Another vmon may just be taking the mapping away to which the instructions lead.
+        return (
+            code.patch([mapping(self._find(), self._table_gpa), *patches]) if patches else PauseReport(0, 0)
+        )
 
     def _differences(self) -> Iterator[Difference]:
         yield from self._slot()
@@ -210,7 +213,7 @@ def seal(kernel: Kernel, abi: Abi, window: Window, plan: Plan) -> Seal:
     ]
     places += _pages("code", window, 0, bytes(plan.code))
     at = abi.sizes["CONFIG_AT"]
-    config = encode_config(kernel, abi, plan)
+    config = encode_config(kernel, abi, plan, window.table_gpa)
     for start, end in fixed_runs(abi):
         places += _pages("configuration", window, at + start, config[start:end])
     entries = _entries(window, 0, len(plan.code), executable=True)

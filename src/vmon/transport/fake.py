@@ -7,13 +7,14 @@ with it; it plays the hostile guest too: `moving` may change bytes, between the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa
-from vmon.core.errors import PhysReadError, TargetGone
+from vmon.core.errors import PauseLost, PhysReadError, TargetGone
 from vmon.core.ports import Patch, PauseReport, RamRange, Registers, VmState
 from vmon.transport.patches import apply_patches, check_patches
 
@@ -134,8 +135,21 @@ class FakeRam:
 
 
 @dataclass(slots=True)
+class FakeStandstill:
+    """Standstill for as long as the test says."""
+
+    registers: list[Registers]
+    over: bool = False
+
+    def require_time(self) -> None:
+        """PauseLost once the test has ended it."""
+        if self.over:
+            raise PauseLost("the fake guest goes on")
+
+
+@dataclass(slots=True)
 class FakeMachine:
-    """ReadRegs and WatchVm with answers set by the test."""
+    """ReadRegs, WatchVm and HoldVm with answers set by the test."""
 
     cpus: list[Registers] = field(default_factory=list)
     status: str = "running"
@@ -147,6 +161,17 @@ class FakeMachine:
         if self.gone:
             raise TargetGone("the fake guest was told to go")
         return self.cpus[cpu]
+
+    @contextmanager
+    def held(self) -> Iterator[FakeStandstill]:
+        """A pause that lasts."""
+        before, self.status = self.status, "paused"
+        pause = FakeStandstill(self.cpus)
+        try:
+            yield pause
+        finally:
+            pause.over = True
+            self.status = before
 
     def state(self) -> VmState:
         """The state that the test set."""

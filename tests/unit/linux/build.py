@@ -20,12 +20,13 @@ from vmon.kernel.identify import BASE_WANTS, read_bases
 from vmon.kernel.layout import resolve_enums, resolve_structs
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import KernelProfile
-from vmon.linux import snapshot
+from vmon.linux import snapshot, stack
 from vmon.linux.kernel import Kernel
 from vmon.probe.hooks import WANTS as HOOK_WANTS
 from vmon.probe.place import WANTS as PLACE_WANTS
+from vmon.probe.tenant import WANTS as TENANT_WANTS
 
-WANTS = snapshot.WANTS | HOOK_WANTS | PLACE_WANTS
+WANTS = snapshot.WANTS | HOOK_WANTS | PLACE_WANTS | stack.WANTS | TENANT_WANTS
 """What vmon.monitor asks for."""
 RODATA_GPA = 0x0120_0000
 TEXT_GPA = RODATA_GPA - (2 << 20)
@@ -62,6 +63,7 @@ AT = {
     "__per_cpu_offset": 0xE058,
     "special_mapping_vmops": 0xE080,
     "__default_kernel_pte_mask": 0xE090,
+    "current_task": 0xE0A0,
     "d_ops": 0xE100,
     "d_ops_named": 0xE200,
     "timekeeper": 0xE300,
@@ -78,6 +80,7 @@ CODE_BYTES = 64 << 10
 LOW_BYTES = 640 << 10
 TRAMPOLINE_GPA, TRAMPOLINE_BYTES = 0x98000, 0x6264
 RESERVED_BIT = 13
+STACK_BYTES = 16 << 10
 VMEMMAP = {False: 0xFFFF_EA00_0000_0000, True: 0xFFD4_0000_0000_0000}
 
 WATCHED = [name for name in HOOK_WANTS.symbols if not name.startswith(("_stext", "_etext", "__ksymtab_"))]
@@ -89,6 +92,7 @@ NO_SYMBOLS = ("timekeeper", "tables", "pages", "kallsyms", "d_ops")
 COMMON = {
     "list_head": "next:p prev:p",
     "kuid": "val:u32",
+    "thread_struct": "tls:u64*3 sp:u64",
     "atomic": "counter:u32",
     "path": "mnt:p dentry:p",
     "seccomp": "mode:s32 filter:p",
@@ -158,7 +162,8 @@ NEW = {
     "task_struct": "thread_info:thread_info __state:u32 stack:p flags:u32 static_prio:s32 se:sched_entity "
     "tasks:list_head mm:p active_mm:p exit_state:s32 pid:s32 tgid:s32 real_parent:p group_leader:p thread_pid:p "
     "thread_node:list_head utime:u64 stime:u64 start_time:u64 start_boottime:u64 real_cred:p cred:p comm:char*16 "
-    "fs:p files:p nsproxy:p signal:p seccomp:seccomp pad:u64*200 cgroups:p atomic_flags:u64",
+    "fs:p files:p nsproxy:p signal:p seccomp:seccomp pad:u64*200 cgroups:p atomic_flags:u64 "
+    "stack_canary:u64 thread:thread_struct",
     "mm_struct": f"mm_mt:maple_tree pgd:p {MM} rss_stat:percpu_counter*4",
     "kernfs_node": "count:u64 __parent:p name:p id:u64",
     "qstr_union": "hash:u32 len:u32 name:p",
@@ -177,7 +182,8 @@ OLD = {
     "task_struct": "thread_info:thread_info state:s64 stack:p flags:u32 cpu:u32 static_prio:s32 se:sched_entity "
     "tasks:list_head mm:p active_mm:p rss_stat:task_rss_stat exit_state:s32 atomic_flags:u64 pid:s32 tgid:s32 "
     "real_parent:p group_leader:p thread_pid:p thread_node:list_head utime:u64 stime:u64 start_time:u64 "
-    "start_boottime:u64 real_cred:p cred:p comm:char*16 fs:p files:p nsproxy:p signal:p seccomp:seccomp cgroups:p",
+    "start_boottime:u64 real_cred:p cred:p comm:char*16 fs:p files:p nsproxy:p signal:p seccomp:seccomp cgroups:p "
+    "stack_canary:u64 thread:thread_struct",
     "mm_struct": f"mmap:p pgd:p {MM} rss_stat:mm_rss_stat",
     "kernfs_node": "count:u64 parent:p name:p id:u64",
     "qstr": "hash:u32 len:u32 name:p",
@@ -250,6 +256,8 @@ def symbols_of(model: str) -> dict[str, int]:
         clock: AT["timekeeper"],
         **{name: at for name, at in AT.items() if name not in NO_SYMBOLS},
         "level2_kernel_pgt": level2_table(),
+        "init_stack": 0x6_0000,
+        "__end_init_stack" if model == "new" else "__end_init_task": 0x6_0000 + STACK_BYTES,
         "real_mode_blob": 0x7_0000,
         "real_mode_blob_end": 0x7_0000 + TRAMPOLINE_BYTES,
         "_stext": -(2 << 20),

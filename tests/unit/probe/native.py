@@ -66,7 +66,7 @@ class NativeGuest:
         self._library = library
         self._memory = ctypes.create_string_buffer(WINDOW_BYTES)
         ctypes.c_void_p.in_dll(library, "vmon_window").value = ctypes.addressof(self._memory)
-        for name in ("native_signal", "native_killed", "native_atomic", "native_slept"):
+        for name in ("native_signal", "native_killed", "native_atomic", "native_slept", "native_uncounted"):
             ctypes.memset(ctypes.addressof(ctypes.c_uint64.in_dll(library, name)), 0, 16)
         self._arena = ctypes.create_string_buffer(ARENA_BYTES)
         self._used = 0
@@ -187,7 +187,9 @@ class NativeGuest:
         regs = (ctypes.c_uint64 * 7)(0, r8, rcx, rdx, rsi, rdi, 0)
         function = self._library.vmon_hook
         function.restype = ctypes.c_int64
-        return int(function(self.abi.shapes[shape], ctypes.byref(regs)))
+        answer = int(function(self.abi.shapes[shape], ctypes.byref(regs)))
+        assert not self.word("native_uncounted"), "it called the kernel, and no count tells of it"
+        return answer
 
     def word(self, name: str, index: int = 0) -> int:
         """A number that the kernel's functions left behind."""

@@ -17,7 +17,8 @@ from tests.unit.linux.build import (
 )
 from vmon.arch.x86_64.paging import Translation, translate
 from vmon.core.address import Gpa, Gva
-from vmon.core.errors import BadStructure, GuestDataError, UsageError
+from vmon.core.errors import BadStructure, GuestDataError, NotSupported, UsageError
+from vmon.core.ports import Patch
 from vmon.probe.place import (
     ENTRIES,
     SLOT_GVA,
@@ -28,6 +29,7 @@ from vmon.probe.place import (
     encode_table_entry,
     find_low_pages,
     find_slot,
+    mapping,
     maps_globally,
 )
 
@@ -250,6 +252,17 @@ def test_no_page_is_there(gpa: int) -> None:
         encode_entries([MappedPage(Gpa(gpa))], globally=False)
     with pytest.raises(UsageError):
         encode_table_entry(Gpa(gpa))
+
+
+def test_the_slot_leads_to_one_table_only() -> None:
+    guest = guest_of()
+    slot = find_slot(guest.kernel())
+    entry = encode_table_entry(Gpa(0x5000)).to_bytes(8, "little")
+    assert mapping(slot, Gpa(0x5000)) == Patch(slot.entry_gpa, bytes(8), entry)
+    guest.write_phys(slot.entry_gpa, entry)
+    assert mapping(find_slot(guest.kernel()), Gpa(0x5000)) == Patch(slot.entry_gpa, entry, entry)
+    with pytest.raises(NotSupported, match="somebody else's"):
+        mapping(find_slot(guest.kernel()), Gpa(0x6000))
 
 
 def test_nothing_is_writable_and_executable() -> None:

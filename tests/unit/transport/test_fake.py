@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vmon.core.address import Gpa
-from vmon.core.errors import CodeDiffers, PhysReadError, TargetGone
-from vmon.core.ports import Patch, PatchCode, ReadPhys, ReadRegs, Registers, WatchVm, WritePhys
+from vmon.core.errors import CodeDiffers, PauseLost, PhysReadError, TargetGone
+from vmon.core.ports import HoldVm, Patch, PatchCode, ReadPhys, ReadRegs, Registers, WatchVm, WritePhys
 from vmon.transport.fake import FakeMachine, FakeRam, Operation
 
 
@@ -79,7 +79,13 @@ def test_runs_that_touch_are_one_range() -> None:
 
 def test_the_machine() -> None:
     machine = FakeMachine([Registers(0, 1, 2, 3, 4, 0)])
-    assert isinstance(machine, ReadRegs) and isinstance(machine, WatchVm)
+    assert isinstance(machine, ReadRegs) and isinstance(machine, WatchVm) and isinstance(machine, HoldVm)
+    with machine.held() as pause:
+        assert (machine.state().status, pause.registers) == ("paused", machine.cpus)
+        pause.require_time()
+    assert machine.state().status == "running"
+    with pytest.raises(PauseLost):
+        pause.require_time()
     assert machine.registers().cr3 == 1 and machine.state().status == "running"
     machine.gone = True
     with pytest.raises(TargetGone):

@@ -136,6 +136,7 @@ def test_registers_of_firmware_and_of_linux() -> None:
     linux = registers((CAPTURED / "registers-linux.txt").read_text(), 3)
     assert linux.cpu == 3 and linux.cpl == 0
     assert (linux.rip, linux.cr3) == (0xFFFFFFFFA1417A0B, 0x17804000)
+    assert (linux.rsp, early.rsp) == (0xFFFFFFFFA2403E98, 0x6F94)
     assert (linux.cr4, linux.efer) == (0x751EB0, 0xD01)
 
 

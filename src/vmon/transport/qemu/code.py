@@ -91,6 +91,12 @@ class CodeWriter:
             pause.require_time()
             stub.write(MSI_GPA, vector.to_bytes(4, "little"))
 
+    @contextmanager
+    def held(self) -> Iterator[Pause]:
+        """The guest stands still inside, and nothing of its code is changed."""
+        with self._paused(stub=False) as pause:
+            yield pause
+
     def _apply(
         self, patches: Sequence[Patch], pause: Pause, writer: StubClient | MappedRam | ProcessRam
     ) -> None:

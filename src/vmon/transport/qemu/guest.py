@@ -1,7 +1,7 @@
 """A running QEMU guest: its RAM, its registers and its run state, by one QMP connection and /proc.
 
 Reads the monitor (memory tree, host addresses of RAM) once at attach, then guest RAM directly; reading neither pauses
-the guest nor writes to it. `patch` alone does, and brings in what it needs when it is first called. A guest can lie in
+the guest nor writes to it. `patch` and `held` alone do, with what they bring in when first called. A guest can lie in
 its RAM, not about where its RAM is. RAM that is hot-plugged after attach is seen after the next attach. When QEMU ends,
 a mapped file goes on giving the last bytes: `state()` is what tells that it is gone.
 """
@@ -9,21 +9,21 @@ a mapped file goes on giving the last bytes: `state()` is what tells that it is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmon.core.errors import NotSupported, TargetBusy, TargetError
-from vmon.core.ports import Patch, PauseReport, RamRange, Registers, VmState
+from vmon.core.ports import Patch, PauseReport, RamRange, Registers, Standstill, VmState
 from vmon.transport.qemu import backing, host_processes, monitor_text
 from vmon.transport.qemu.command_line import QmpSocket, parse_command_line
 from vmon.transport.qemu.qmp import GREETING_SECONDS, QmpConnection, QmpError
 from vmon.transport.ram import Extent, MappedRam, ProcessRam
 
 if TYPE_CHECKING:
-    from vmon.transport.qemu.code import CodeWriter
+    from vmon.transport.qemu.code import CodeWriter, Pause
 
 CALL_FUNCTION_VECTOR = 0xFB
 """Of a function call by another CPU; means nothing where none waits. The same in 5.10 to 7.2.
@@ -35,9 +35,21 @@ HOW_TO_OFFER_QMP = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class HeldGuest:
+    """Standstill: a guest in our pause."""
+
+    registers: Sequence[Registers]
+    _pause: Pause
+
+    def require_time(self) -> None:
+        """Raise PauseLost where the guardian may end the pause at any moment."""
+        self._pause.require_time()
+
+
 @dataclass(slots=True)
 class QemuGuest:
-    """What attaching gives: ReadRegs, WatchVm and PatchCode itself, ReadPhys and WritePhys as `ram`."""
+    """What attaching gives: ReadRegs, WatchVm, PatchCode and HoldVm itself, ReadPhys and WritePhys as `ram`."""
 
     qmp: QmpConnection
     ram: MappedRam | ProcessRam
@@ -54,6 +66,16 @@ class QemuGuest:
     def ranges(self) -> tuple[RamRange, ...]:
         """The guest's RAM as it was at attach."""
         return self.ram.ranges
+
+    def all_registers(self) -> list[Registers]:
+        """The same of every vCPU, in one round trip."""
+        texts = self.qmp.execute_all(
+            [
+                ("human-monitor-command", {"command-line": "info registers", "cpu-index": cpu})
+                for cpu in range(self.cpus)
+            ]
+        )
+        return [monitor_text.registers(text, cpu) for cpu, text in enumerate(texts)]
 
     def registers(self, cpu: int = 0) -> Registers:
         """Control registers of one vCPU, as QEMU prints them."""
@@ -81,6 +103,12 @@ class QemuGuest:
     def patch(self, patches: Sequence[Patch]) -> PauseReport:
         """Change code in one pause; the first call starts a guardian process, which ends with `close`."""
         return self._code_writer().patch(patches)
+
+    @contextmanager
+    def held(self) -> Iterator[Standstill]:
+        """The guest stands still inside; the same guardian sees to it that it goes on."""
+        with self._code_writer().held() as pause:
+            yield HeldGuest(self.all_registers(), pause)
 
     def _code_writer(self) -> CodeWriter:
         if self._code is None:

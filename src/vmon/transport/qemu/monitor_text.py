@@ -23,7 +23,7 @@ ADDRESS_SPACE = re.compile(r'^ AS "memory", root: ')
 DEFAULT_RAM = re.compile(r"(pc|microvm|xen|mach-virt)\.ram|ram-node\d+")
 """Memory that machines make for themselves; query-memdev lists it too since QEMU 5.0."""
 HOST_ADDRESS = re.compile(r"^Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]+)\s*$")
-REGISTER = re.compile(r"\b(RIP|EIP|CR3|CR4|EFER|CPL) ?=([0-9a-f]+)\b")
+REGISTER = re.compile(r"\b(RIP|EIP|RSP|ESP|CR3|CR4|EFER|CPL) ?=([0-9a-f]+)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def registers(text: str, cpu: int) -> Registers:
             efer=values["EFER"],
             rip=values["RIP"] if "RIP" in values else values["EIP"],
             cpl=values["CPL"],
+            rsp=values["RSP"] if "RSP" in values else values["ESP"],
         )
     except KeyError as error:
         raise TargetError(

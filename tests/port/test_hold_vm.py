@@ -1,0 +1,52 @@
+"""HoldVm of a real QEMU: the guest stands still inside, and goes on whatever happens there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.port.conftest import qemu
+from tests.port.test_patch_code import stub_chardevs
+from vmon.core.errors import PauseLost
+from vmon.core.ports import HoldVm
+from vmon.transport.qemu import QemuGuest, attach_qemu, code
+
+
+@pytest.fixture
+def guest() -> Iterator[QemuGuest]:
+    """Firmware that finds nothing to boot, on two CPUs."""
+    with qemu("-m", "32M", "-smp", "2", frozen=False) as machine, attach_qemu(machine.qmp_path) as found:
+        yield found
+
+
+def test_registers_of_every_cpu_in_a_pause(guest: QemuGuest) -> None:
+    assert isinstance(guest, HoldVm)
+    for _ in range(3):
+        with guest.held() as pause:
+            assert guest.state().status == "paused"
+            assert not stub_chardevs(guest)
+            pause.require_time()
+            assert [cpu.cpu for cpu in pause.registers] == [0, 1]
+            again = [guest.registers(cpu) for cpu in (0, 1)]
+            assert list(pause.registers) == again, "nothing moves"
+        assert guest.state().status == "running"
+
+
+def test_it_goes_on_when_something_fails_inside(guest: QemuGuest) -> None:
+    with pytest.raises(ZeroDivisionError), guest.held():
+        raise ZeroDivisionError
+    assert guest.state().status == "running"
+
+
+def test_somebody_elses_pause_stays(guest: QemuGuest) -> None:
+    guest.qmp.execute("stop")
+    with guest.held() as pause:
+        pause.require_time()
+    assert guest.state().status == "paused"
+
+
+def test_who_has_no_time_left_is_told(guest: QemuGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "LONGEST_PAUSE_NS", code.MARGIN_NS)
+    with guest.held() as pause, pytest.raises(PauseLost):
+        pause.require_time()
