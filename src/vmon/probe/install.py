@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vmon.arch.x86_64.code import BRANCH_BYTES
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
-from vmon.core.errors import NotSupported
+from vmon.core.errors import NotSupported, UsageError
 from vmon.core.ports import HoldVm, Patch, PatchCode, PauseReport, Standstill, WakeVm, WritePhys
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi, load_abi
@@ -270,6 +270,8 @@ def install(
     is active already stays as it is.
     """
     abi = load_abi()
+    if ring_bytes > (room := SLOT_BYTES - abi.sizes["RING_AT"]):
+        raise UsageError(f"a ring of {ring_bytes:,} bytes: the probe has room for {room:,}")
     text = read_text(kernel)
     probe = find(kernel, ports, abi)
     code: list[Patch] = []
@@ -352,7 +354,6 @@ def _place(kernel: Kernel, ports: Ports, abi: Abi, plan: Plan) -> Probe:
 
 def _make_ring(probe: Probe, ring_bytes: int) -> None:
     """Pages that the guest's own kernel gives, through the mailbox; a power of two, as many as there are."""
-    room = SLOT_BYTES - probe.abi.sizes["RING_AT"]
-    wanted = 1 << (max(PAGE_SIZE_BYTES << CHUNK_ORDER, min(ring_bytes, room)).bit_length() - 1)
+    wanted = 1 << (max(PAGE_SIZE_BYTES << CHUNK_ORDER, ring_bytes).bit_length() - 1)
     given = probe.give_pages(probe.abi.sizes["RING_AT"], wanted // PAGE_SIZE_BYTES, writable=True)
     probe.put("ring_slots", given * PAGE_SIZE_BYTES // probe.abi.sizes["SLOT"])
