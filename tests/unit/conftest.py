@@ -12,8 +12,9 @@ import pytest
 from tests.unit.probe.native import NativeGuest, build
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def own_run_folder() -> Iterator[None]:
+    """For these modules alone: the guest tests that the same process runs have another."""
     # Short, because a socket's path has 107 bytes.
     folder = f"/tmp/vmon-u{os.getpid()}"
     old = os.environ.get("VMON_RUN_DIR")
