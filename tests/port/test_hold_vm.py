@@ -27,10 +27,12 @@ def test_registers_of_every_cpu_in_a_pause(guest: QemuGuest) -> None:
             assert guest.state().status == "paused"
             assert not stub_chardevs(guest)
             pause.require_time()
+            assert pause.paused_ns == 0
             assert [cpu.cpu for cpu in pause.registers] == [0, 1]
             again = [guest.registers(cpu) for cpu in (0, 1)]
             assert list(pause.registers) == again, "nothing moves"
         assert guest.state().status == "running"
+        assert 0 < pause.paused_ns < code.LONGEST_PAUSE_NS
 
 
 def test_it_goes_on_when_something_fails_inside(guest: QemuGuest) -> None:
@@ -43,6 +45,7 @@ def test_somebody_elses_pause_stays(guest: QemuGuest) -> None:
     guest.qmp.execute("stop")
     with guest.held() as pause:
         pause.require_time()
+    assert pause.paused_ns == 0
     assert guest.state().status == "paused"
 
 

@@ -158,6 +158,11 @@ class Standstill(Protocol):
         """Of every vCPU."""
         ...
 
+    @property
+    def paused_ns(self) -> int:
+        """How long it was, once it is over; 0 if somebody else had paused the guest."""
+        ...
+
     def require_time(self) -> None:
         """Raise PauseLost where the guest may go on at any moment."""
         ...

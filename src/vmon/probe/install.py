@@ -26,11 +26,10 @@ from vmon.probe.abi import Abi, load_abi
 from vmon.probe.leftover import clear_leftovers
 from vmon.probe.mailbox import Mailbox
 from vmon.probe.place import SLOT_BYTES, Slot, find_low_pages, find_slot, mapping, maps_globally
-from vmon.probe.plan import Plan, encode_config, make_plan, page_counts, undo
+from vmon.probe.plan import Plan, encode_config, make_plan, page_counts, undo, way_of
 from vmon.probe.quiet import counted, lingering
 from vmon.probe.ring import Ring
 from vmon.probe.sites import Text, Way, find_strangers, read_text, survey
-from vmon.probe.tamper import plan_of
 from vmon.probe.tenant import find_tenant
 from vmon.probe.window import Window
 
@@ -201,7 +200,7 @@ class Probe:
     def unmap(self) -> tuple[int, str]:
         """Take the mapping away where nothing leads here and nobody is here.
 
-        For how long the guest stood still, 5 to 20 milliseconds a look and TRIES looks at most; and why the mapping
+        For how long the guest stood still, about 10 milliseconds a look and TRIES looks at most; and why the mapping
         stays, empty when it is gone.
         """
         held_ns, why = 0, ""
@@ -221,10 +220,9 @@ class Probe:
                 return held_ns, "instructions lead to it: somebody put it in again"
             why = counted(self.abi, self.window)
             if not why:
-                begin_ns = time.monotonic_ns()
                 with self._ports.vm.held() as guest:
                     why = self._unmap_held(slot, text, guest)
-                held_ns += time.monotonic_ns() - begin_ns
+                held_ns += guest.paused_ns
             if not why:
                 break
             time.sleep(AGAIN_S)
@@ -274,14 +272,14 @@ def install(
         raise UsageError(f"a ring of {ring_bytes:,} bytes: the probe has room for {room:,}")
     text = read_text(kernel)
     probe = find(kernel, ports, abi)
+    there = probe.undoing(text) if probe is not None else []
     code: list[Patch] = []
+    if probe is not None and there:
+        text, prefer = text.patched(there), way_of(abi, probe.window)
+    plan = make_plan(kernel, abi, survey(kernel, text, prefer))
     if probe is None:
-        plan = make_plan(kernel, abi, survey(kernel, text, prefer))
         probe = _place(kernel, ports, abi, plan)
-    elif probe.undoing(text):
-        plan = plan_of(kernel, abi, probe.window, text)
-    else:
-        plan = make_plan(kernel, abi, survey(kernel, text, prefer))
+    elif not there:
         code = _renew(kernel, abi, probe, plan)
     probe.plan = plan
     probe.know_sites(plan.patches)

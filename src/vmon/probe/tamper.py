@@ -25,7 +25,7 @@ from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi
 from vmon.probe.place import SLOT_GVA, Slot, encode_table_entry, find_slot, mapping
 from vmon.probe.plan import Plan, encode_config, make_plan, undo, way_of
-from vmon.probe.sites import Text, find_strangers, read_text, survey
+from vmon.probe.sites import find_strangers, read_text, survey
 from vmon.probe.window import Window
 
 LIVE = ("gates", "ring_slots", "enabled", "log_kinds", "beat", "table_at", "enforce", "tags", "reader")
@@ -36,9 +36,9 @@ BREAKPOINT = 0xCC
 MAX_SHOWN_BYTES = 16
 
 
-def plan_of(kernel: Kernel, abi: Abi, window: Window, text: Text | None = None) -> Plan:
+def plan_of(kernel: Kernel, abi: Abi, window: Window) -> Plan:
     """What was to be written to this guest when its probe was made; some or all of it is written already."""
-    text = text or read_text(kernel)
+    text = read_text(kernel)
     there = undo(text.gva, text.gpa, window.read(0, len(abi.code)), list(find_strangers(text)), abi)
     return make_plan(kernel, abi, survey(kernel, text.patched(there), way_of(abi, window)))
 

@@ -140,6 +140,7 @@ class FakeStandstill:
 
     registers: list[Registers]
     over: bool = False
+    paused_ns: int = 0
 
     def require_time(self) -> None:
         """PauseLost once the test has ended it."""
@@ -170,7 +171,7 @@ class FakeMachine:
         try:
             yield pause
         finally:
-            pause.over = True
+            pause.over, pause.paused_ns = True, 1
             self.status = before
 
     def state(self) -> VmState:

@@ -42,6 +42,11 @@ class HeldGuest:
     registers: Sequence[Registers]
     _pause: Pause
 
+    @property
+    def paused_ns(self) -> int:
+        """How long the guest stood still, once it goes on."""
+        return self._pause.paused_ns
+
     def require_time(self) -> None:
         """Raise PauseLost where the guardian may end the pause at any moment."""
         self._pause.require_time()
