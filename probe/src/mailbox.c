@@ -49,10 +49,12 @@ void mailbox_answer(void)
 			box->result = box->value ? 0 : NO_MEMORY;
 			break;
 		case VMON_OP_TAG:
-			box->result = tag_processes(box);
+			/* Without tags there may be no ledger. */
+			box->result = CONFIG->tags ? tag_processes(box) : NO_SUCH_OP;
 			break;
 		case VMON_OP_FORGET:
-			tags_forget(box->tags);
+			if (CONFIG->tags)
+				tags_forget(box->tags);
 			box->result = 0;
 			break;
 		default:
