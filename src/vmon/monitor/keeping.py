@@ -99,9 +99,12 @@ class ProbeCheck:
     def rules_digest(self) -> bytes:
         """Differs when other rules are in force, or rules are carried out that were not."""
         probe = self._probe
-        words = [probe.get("config", name) for name in ("table_at", "enforce")]
-        table = probe.window.read(words[0], probe.abi.size("table")) if words[0] else b""
-        return hashlib.blake2b(repr(words).encode() + table, digest_size=16).digest()
+        at = probe.get("config", "table_at")
+        if not at:
+            return b""
+        table = probe.window.read(at, probe.abi.size("table"))
+        enforced = probe.get("config", "enforce")
+        return hashlib.blake2b(f"{at} {enforced}".encode() + table, digest_size=16).digest()
 
 
 def _difference(what: str, offset: int, expected: str, found: str, said: str) -> DifferenceRecord:
