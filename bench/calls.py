@@ -69,15 +69,16 @@ def measure_calls(results: Results, guests: Guests, kernel: str, *, quick: bool)
     slowest = sorted(calls, key=lambda call: -statistics.median(took[call]))
     for call in calls if results.stages else slowest[:SLOWEST]:
         results.add(f"call {call.name}", "ms", kernel, took[call], note="apart" if call.apart else "")
-    for name, those in (
-        ("mean of all calls", calls),
-        ("mean of all calls but those apart", [call for call in calls if not call.apart]),
+    for name, those, target in (
+        ("mean of all calls", calls, TARGET_MS),
+        # Without a verdict: what is asked for is the mean of all.
+        ("mean of all calls but those apart", [call for call in calls if not call.apart], None),
     ):
         typical = statistics.mean(statistics.median(took[call]) for call in those)
         mean = statistics.mean(statistics.mean(took[call]) for call in those)
         cpu = statistics.mean(statistics.median(took[call].cpu) for call in those)
         note = f"{len(those)} calls by medians; by means {mean:.3f}, by CPU time {cpu:.3f}; {processes} processes"
-        results.add(name, "ms", kernel, [typical], TARGET_MS, note)
+        results.add(name, "ms", kernel, [typical], target, note)
     for missing in sorted(public_names() - {call.name for call in calls} - NOT_CALLS.keys()):
         results.add(f"call {missing}", "ms", kernel, [], note="not measured: bench/calls.py does not know it")
 
@@ -168,6 +169,7 @@ def acting(vm: VirtualMachine, pid: int) -> Iterator[Call]:
     yield Call("EventStream.take", lambda stream: stream.take(), started, stop)
     yield Call("EventStream.counts", lambda stream: stream.counts(), started, stop)
     yield Call("EventStream.words", lambda stream: stream.words(), started, stop)
+    yield Call("EventStream.running", lambda stream: stream.running, started, stop)
     yield Call("EventStream.stop", lambda stream: stream.stop(), started)
     yield Call(f"{acts}check_probe", lambda _: vm.check_probe(), vm.install_probe)
     yield Call(f"{acts}repair_probe", lambda _: vm.repair_probe(), vm.install_probe)

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from vmon.core.errors import VmonError
+from vmon.core.events import Event
 from vmon.core.rules import Rule
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import EventStream
+from vmon.probe.ring import Batch
 
 BARE = "bare"
 IDLE = "idle"
@@ -28,12 +31,13 @@ class EventsLost(Exception):
     """What is lost costs less than what is recorded: such a measurement does not count."""
 
 
-def measure_in(vm: VirtualMachine, state: str, measure: Callable[[], T]) -> T:
-    """Measure in a state of the probe; again where this host was too busy to take what was recorded."""
+def measure_in(vm: VirtualMachine, state: str, measure: Callable[[], T]) -> tuple[T, list[Event]]:
+    """Measure in a state of the probe, with what was recorded; again where this host was too busy to take it all."""
     for left in reversed(range(TRIES)):
         try:
-            with enter(vm, state):
-                return measure()
+            with enter(vm, state) as events:
+                measured = measure()
+            return measured, events
         except EventsLost:
             if not left:
                 raise
@@ -41,48 +45,57 @@ def measure_in(vm: VirtualMachine, state: str, measure: Callable[[], T]) -> T:
 
 
 @contextmanager
-def enter(vm: VirtualMachine, state: str) -> Iterator[None]:
+def enter(vm: VirtualMachine, state: str) -> Iterator[list[Event]]:
     """Put the probe into a state, from scratch; what is recorded is taken meanwhile, as a watcher does.
 
-    EventsLost at the end where the watcher was too slow.
+    The events are in the list at the end, made when the work is over. EventsLost where the watcher was too slow,
+    VmonError where there was nothing to record: that would be the idle probe again.
     """
+    events: list[Event] = []
     vm.remove_probe()
     if state == BARE:
-        yield
+        yield events
         return
     stream = vm.event_stream()
     if state == RECORDED:
         before = lost(stream)
-        with emptied(stream):
-            yield
+        with emptied(stream) as batches:
+            yield events
         if lost(stream) != before:
             raise EventsLost(f"{lost(stream) - before} events")
+        for batch in batches:
+            events += stream._decoder.iter_events(batch)
+        if not events:
+            raise VmonError("nothing was recorded")
         return
     if state != IDLE:
         count = 1 if state == NOTHING_FITS else MANY_RULES
         vm.add_rules([Rule(events=("file.open", "process.exec"), path=f"/no/{n:010}") for n in range(count)])
-    yield
+    yield events
 
 
 @contextmanager
-def emptied(stream: EventStream) -> Iterator[None]:
-    """A stream that records, and a thread that takes the events."""
+def emptied(stream: EventStream) -> Iterator[list[Batch]]:
+    """A stream that records, and a thread that takes the events; all are in the list at the end."""
     done = threading.Event()
-    reader = threading.Thread(target=lambda: take_until(stream, done))
+    batches: list[Batch] = []
+    reader = threading.Thread(target=lambda: take_until(stream, done, batches))
     stream.start()
     reader.start()
     try:
-        yield
+        yield batches
     finally:
         done.set()
         reader.join()
         stream.stop()
 
 
-def take_until(stream: EventStream, done: threading.Event) -> None:
-    """Empty the ring until told to stop."""
-    while not done.wait(TAKEN_EVERY_S):
-        stream._ring.take()
+def take_until(stream: EventStream, done: threading.Event, batches: list[Batch]) -> None:
+    """Empty the ring until told to stop, and then once more."""
+    last = False
+    while not last:
+        last = done.wait(TAKEN_EVERY_S)
+        batches.append(stream._ring.take())
 
 
 def lost(stream: EventStream) -> int:

@@ -75,6 +75,8 @@ TRACERS = (
 )
 WORKS = {"open+close": ("opens", 2000, 200), "fork+exec": ("forks", 60, 6)}
 """Mode of bench/work.c, turns and batch."""
+OPENED = "/etc/passwd"
+"""By the first of them."""
 
 
 def measure_tracers(
@@ -107,8 +109,10 @@ def _compare(
     seen = {name: _Seen({work: [] for work in WORKS}) for name in names}
     for _ in range(rounds):
         for name, state in ((BARE, BARE), (VMON, RECORDED)):
-            _keep(seen[name], measure_in(vm, state, lambda: _work(guest)))
-        seen[VMON].note = "all opens written down"
+            took, events = measure_in(vm, state, lambda: _work(guest))
+            _keep(seen[name], took)
+        opens = sum(event.event == "file.open" and event.path == OPENED for event in events)
+        seen[VMON].note = _written_down(opens)
         vm.remove_probe()
         for tracer in TRACERS:
             if not seen[tracer.name].note.startswith("failed"):
@@ -139,6 +143,11 @@ def _work(guest: LabGuest, prefix: str = "") -> dict[str, float]:
     }
 
 
+def _written_down(opens: int) -> str:
+    _, turns, batch = WORKS["open+close"]
+    return f"{100 * opens / (turns + batch):.0f} % of opens written down"
+
+
 def _trace(seen: _Seen, guest: LabGuest, tracer: Tracer) -> None:
     """Work under one tracer; what goes wrong is its note, and then it is left out."""
     try:
@@ -149,7 +158,6 @@ def _trace(seen: _Seen, guest: LabGuest, tracer: Tracer) -> None:
         seen.note = f"failed: {error}"[:200]
     else:
         _keep(seen, took)
-        _, turns, batch = WORKS["open+close"]
-        seen.note = f"{100 * written / (turns + batch):.0f} % of opens written down"
+        seen.note = _written_down(written)
     finally:
         guest.run(tracer.stop, timeout_s=120)
