@@ -339,11 +339,17 @@ def test_quarantine(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
         "while [ ! -e /tmp/go ]; do sleep 0.1; done 2>/dev/null; read line </etc/group; echo $line;"
         "echo x >/tmp/written; (echo y >/tmp/by-a-child); /bin/true; echo $((2+3)); while :; do read x </tmp/go; done"
     )
-    pid = int(guest.run(f"rm -f /tmp/go; sh -c '{script}' >/tmp/out 2>&1 & echo $!").text)
+    # Its output is open before it is in quarantine, or it never would be.
+    pid = int(
+        guest.run(f"rm -f /tmp/go /tmp/quarantined; sh -c '{script}' >/tmp/quarantined 2>&1 & echo $!").text
+    )
+    guest.run("while [ ! -e /tmp/quarantined ]; do sleep 0.1; done", timeout_s=20)
     added = probed.quarantine(pid)
     assert [record.rule.tree for record in added] == [probed.process(pid).key] * 2
-    guest.run("echo 1 >/tmp/go; while ! grep -q 5 /tmp/out; do sleep 0.1; done", timeout_s=20)
-    out = guest.run("cat /tmp/out; ls /tmp/written /tmp/by-a-child; echo free >/tmp/free; cat /tmp/free")
+    guest.run("echo 1 >/tmp/go; while ! grep -q 5 /tmp/quarantined; do sleep 0.1; done", timeout_s=20)
+    out = guest.run(
+        "cat /tmp/quarantined; ls /tmp/written /tmp/by-a-child; echo free >/tmp/free; cat /tmp/free"
+    )
     assert "root:x:0:" in out.text
     assert out.text.count("not permitted") >= 3
     assert out.text.endswith("free\n"), "others are not in it"
