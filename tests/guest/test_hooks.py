@@ -9,6 +9,7 @@ import pytest
 
 import vmon
 from tests.guest.test_probe_safety import complaints
+from tests.guest.untouched import assert_untouched
 from vmon.core.errors import NotSupported
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
@@ -31,7 +32,7 @@ def vm(vm: vmon.VirtualMachine) -> Iterator[vmon.VirtualMachine]:
 @pytest.mark.smoke
 def test_every_function_by_its_entry(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     """It tells, refuses, signals, is adopted, and gives back every nop, also by a vmon that did not put it in."""
-    text = sites.read_text(vm.kernel).data
+    text = sites.read_text(vm.kernel)
     found = sites.survey(vm.kernel, prefer="entry nop")
     parts = [part for event in (*found.events, *found.ticks) for part in event.parts]
     assert {part.how for part in parts} == {"entry nop"}
@@ -70,7 +71,7 @@ def test_every_function_by_its_entry(guest: LabGuest, vm: vmon.VirtualMachine) -
         assert [record.hits for record in other.rules()] == [20, 20]
         assert other.signal(pid, signal.SIGKILL).done
         assert other.remove_probe().patches == installed.sites
-    assert sites.read_text(vm.kernel).data == text
+    assert_untouched(sites.read_text(vm.kernel), text)
     assert guest.run("cat /tmp/secret; rm /tmp/secret /tmp/nc /tmp/sleeper").text == "s\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import vmon
+from tests.guest.untouched import assert_untouched
 from vmon.lab.guest import LabGuest
 from vmon.probe.sites import read_text, survey
 
@@ -41,7 +42,7 @@ def test_function_tracer_and_kprobes_work_beside_the_probe(
 ) -> None:
     if any(reach.how != "call sites" for reach in survey(vm.kernel).events):
         pytest.skip("this kernel has functions that are hooked at their entry")
-    text = read_text(vm.kernel).data
+    text = read_text(vm.kernel)
     said = guest.run("dmesg").text
     try:
         if first == "probe":
@@ -62,7 +63,7 @@ def test_function_tracer_and_kprobes_work_beside_the_probe(
             assert opened(guest, vm)
             assert vm.check_probe().intact
             vm.remove_probe()
-        assert read_text(vm.kernel).data == text
+        assert_untouched(read_text(vm.kernel), text)
     finally:
         vm.remove_probe()
     new = guest.run("dmesg").text[len(said) :]

@@ -18,6 +18,7 @@ import pytest
 
 import vmon
 from tests.guest.conftest import LONG_VARIABLE
+from tests.guest.untouched import assert_untouched
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestRebooted, IdentifyError, NotSupported, ProbeTampered
 from vmon.core.ports import Patch, WritePhys
@@ -105,7 +106,7 @@ def test_each_change_of_the_probe_is_noticed_and_put_right(
 ) -> None:
     with pytest.raises(NotSupported):
         vm.check_probe()
-    before = read_text(vm.kernel).data
+    before = read_text(vm.kernel)
     with vmon.attach(guest.name) as other:
         installed = (other if adopted else vm).install_probe()
     try:
@@ -133,7 +134,7 @@ def test_each_change_of_the_probe_is_noticed_and_put_right(
             other.check_probe()
     finally:
         vm.remove_probe()
-    assert read_text(vm.kernel).data == before
+    assert_untouched(read_text(vm.kernel), before)
 
 
 class Watch:
@@ -193,7 +194,7 @@ def watching(target: str, *options: str) -> Iterator[Watch]:
 
 @pytest.mark.parametrize("repair", [False, True], ids=["told", "repaired"])
 def test_watch_tells_of_a_change(guest: LabGuest, vm: vmon.VirtualMachine, repair: bool) -> None:
-    before = read_text(vm.kernel).data
+    before = read_text(vm.kernel)
     with watching(guest.name, *["--repair"] * repair) as watch:
         watch.wait_for_open(guest, "/etc/hosts")
         intruder = Intruder(vm)
@@ -213,7 +214,7 @@ def test_watch_tells_of_a_change(guest: LabGuest, vm: vmon.VirtualMachine, repai
     assert status == ProbeTampered.exit_code, said
     assert "tampered: instruction at 0xffffffff" in said
     vm.remove_probe()
-    assert read_text(vm.kernel).data == before
+    assert_untouched(read_text(vm.kernel), before)
 
 
 def reset(guest: LabGuest) -> None:

@@ -14,6 +14,7 @@ import pytest
 import vmon
 from tests.guest.conftest import LONG_VARIABLE
 from tests.guest.pauses import PauseLog
+from tests.guest.untouched import assert_untouched
 from tests.guest.victim import ASKED, PAUSES, Victim
 from vmon.core.rules import Rule
 from vmon.lab.guest import LabGuest
@@ -55,7 +56,7 @@ class Bystander:
         guest.run(f"echo s >/tmp/secret; echo a >{ASKED}")
         self.opener = int(guest.run(f"sh -c '{opens}' >/dev/null 2>&1 & echo $!").text)
         with vmon.attach(guest.name) as vm:
-            self.text = read_text(vm.kernel).data
+            self.text = read_text(vm.kernel)
             assert not survey(vm.kernel).strangers
             self.sites = vm.install_probe().sites
             vm.remove_probe()
@@ -85,7 +86,7 @@ class Bystander:
     def require_clean(self, vm: vmon.VirtualMachine) -> None:
         """Nothing of the probe is left in the kernel's text."""
         vm.remove_probe()
-        assert read_text(vm.kernel).data == self.text
+        assert_untouched(read_text(vm.kernel), self.text)
 
     def end(self) -> None:
         self.guest.run(f"kill {self.pid} {self.opener}; rm -f /tmp/secret {ASKED}")
@@ -181,7 +182,7 @@ def load(guest: LabGuest) -> Iterator[None]:
 
 def test_in_and_out_under_load(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     before = survey(vm.kernel)
-    text = read_text(vm.kernel).data
+    text = read_text(vm.kernel)
     sites = vm.install_probe().sites
     vm.remove_probe()
     slot = find_slot(vm.kernel)
@@ -201,6 +202,6 @@ def test_in_and_out_under_load(guest: LabGuest, vm: vmon.VirtualMachine) -> None
                 stream.stop()
             assert vm.remove_probe().patches == sites
     assert survey(vm.kernel) == before
-    assert read_text(vm.kernel).data == text
+    assert_untouched(read_text(vm.kernel), text)
     assert find_slot(vm.kernel) == slot
     print(f"{guest.record.series}: {CYCLES} times in and out in {time.monotonic() - begin:.0f} s")
