@@ -4,21 +4,25 @@
  */
 #include "vmon_abi.h"
 
+/* Most calls end at the gate: nobody wants to know of them. Goes on at 0 where the call may go on. */
+	.macro judge number, refusal
+	cmpb $0, VMON_WINDOW + VMON_CONFIG_AT + VMON_GATES + \number
+	je 0f
+	push $\number
+	call enter
+	lea 8(%rsp), %rsp
+	test %r11, %r11
+	.byte 0x0f, 0x85 /* jne rel32: never the short form, so that all entries are alike */
+	.long \refusal - . - 4
+	.endm
+
 	.section .text.hooks, "ax"
 	.globl vmon_hooks
 vmon_hooks:
 	.set number, 0
 	.rept VMON_HOOKS
 	.org vmon_hooks + number * VMON_HOOK_SIZE, 0xcc
-	/* Most calls end here: nobody wants to know of them. */
-	cmpb $0, VMON_WINDOW + VMON_CONFIG_AT + VMON_GATES + number
-	je 0f
-	push $number
-	call enter
-	lea 8(%rsp), %rsp
-	test %r11, %r11
-	.byte 0x0f, 0x85 /* jne rel32: never the short form, so that all entries are alike */
-	.long refuse - . - 4
+	judge number, refuse
 	/* jmp rel32 to the original function; until the host has written it, back to the caller with 0. */
 0:	xor %eax, %eax
 	ret
@@ -55,14 +59,7 @@ vmon_entries:
 	.set number, 0
 	.rept VMON_HOOKS
 	.org vmon_entries + number * VMON_ENTRY_SIZE, 0xcc
-	cmpb $0, VMON_WINDOW + VMON_CONFIG_AT + VMON_GATES + number
-	je 0f
-	push $number
-	call enter
-	lea 8(%rsp), %rsp
-	test %r11, %r11
-	.byte 0x0f, 0x85 /* jne rel32 */
-	.long refuse_function - . - 4
+	judge number, refuse_function
 0:	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00 /* the nop of the function, as it stood there */
 	ret
 	.set number, number + 1

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-
 import click
 import msgspec
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.live import live_options, probed, shown, started
 from vmon.core.errors import UsageError
-from vmon.core.rules import Rule
+from vmon.core.rules import WRITING, Rule, errno_of
 from vmon.monitor.machine import VirtualMachine
-from vmon.policy.file import WRITING, path_fields
+from vmon.policy.file import path_fields
 from vmon.policy.safety import refuses_everything
 
 
@@ -109,8 +107,8 @@ def make_rule(
     **more: object,
 ) -> Rule:
     """A rule from the words of the command line. UsageError."""
-    number = getattr(errno, error.upper(), None)
-    if not isinstance(number, int):
+    number = errno_of(error)
+    if number is None:
         raise UsageError(f"{error!r} is no errno", hint="EPERM, EACCES, ENOENT, ECONNREFUSED...")
     if path is None and (prefix or suffix):
         raise UsageError("--prefix and --suffix speak of a PATH")

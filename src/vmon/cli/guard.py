@@ -11,7 +11,7 @@ from typing import Literal
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import line, live_options, probed, shown, tell_counts
+from vmon.cli.live import keep_options, line, live_options, probed, show_kept
 from vmon.core.errors import IdentifyError, NotSupported, ProbeTampered, UsageError
 from vmon.core.events import Answer, Event
 from vmon.monitor.machine import VirtualMachine
@@ -39,10 +39,7 @@ Answers = Literal["prompt", "allow", "deny", "kill"]
     help="What is said to rules that ask; prompt asks you, on a terminal.",
 )
 @click.option("--keep", is_flag=True, help="Leave the rules in force at the end.")
-@click.option(
-    "--persist", is_flag=True, help="When the guest reboots, put the probe and its rules in again, and go on."
-)
-@click.option("--repair", is_flag=True, help="When the guest changes the probe, put it right.")
+@keep_options
 @click.option("--force", is_flag=True, help="Also rules that a guest would not survive.")
 @live_options
 def guard(
@@ -63,14 +60,14 @@ def guard(
 
     They go when this command ends, unless --keep is given; they stay when it is killed.
     """
-    from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
-    from vmon.monitor.policies import check_policy, rules_on  # noqa: PLC0415
+    from vmon.monitor.policies import check_policy, rules_on  # noqa: PLC0415 - help needs no probe
 
     policy = _read(policy_file)
     check_policy(policy, force=force or dry_run)
     if check:
         click.echo(f"{policy_file}: {len(policy.drafts)} rules, {policy.mode}")
         return
+    tampered = False
     with attached(target) as vm:
         on = not dry_run and (policy.mode == "enforce" if enforce is None else enforce)
         found = rules_on(vm, policy, observe=not on)
@@ -79,27 +76,20 @@ def guard(
             observing = "" if on and vm.enforcing else ", observing"
             click.echo(f"{len(numbers)} rules are in force{observing}", err=True)
             events = sorted({event for rule in found for event in rule.events})
-            keeper: Keeper | None = None
             try:
-                with shown(output) as out:
-                    keeper = Keeper(
-                        vm,
-                        lambda: vm.event_stream(*events, decide=decider(answer)),
-                        out.notice,
-                        persist=persist,
-                        repair=repair,
-                    )
-                    for event in keeper.follow(seconds):
-                        if event.rule:
-                            out.event(event)
+                tampered = show_kept(
+                    vm,
+                    lambda: vm.event_stream(*events, decide=decider(answer)),
+                    seconds,
+                    output,
+                    wanted=lambda event: event.rule != 0,
+                    persist=persist,
+                    repair=repair,
+                )
             finally:
-                if keeper is not None and keeper.stream is not None:
-                    keeper.stream.stop()
-                    for count in keeper.stream.counts():
-                        tell_counts(count)
                 if not keep:
                     drop(vm, numbers)
-    if keeper is not None and keeper.tampered:
+    if tampered:
         raise ProbeTampered(
             "the guest changed the probe: what was refused since may not be all",
             hint="the lines above tell what; --repair puts it right each time",

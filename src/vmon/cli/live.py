@@ -12,7 +12,7 @@ import click
 from vmon.cli.output import cell, write_object
 from vmon.core.errors import IdentifyError, NotSupported
 from vmon.core.events import Event, EventCounts
-from vmon.core.records import NoticeRecord, ProbeRecord
+from vmon.core.records import NoticeRecord
 from vmon.monitor.acts import RING_BYTES
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import EventStream
@@ -30,8 +30,21 @@ def live_options(function: F) -> F:
     )(function)
 
 
-def put_probe_in(vm: VirtualMachine, ring_bytes: int = RING_BYTES) -> ProbeRecord:
-    """Put the probe in, or adopt the one that is there; say which."""
+def keep_options(function: F) -> F:
+    """--persist and --repair of a command that keeps an eye on the probe."""
+    function = click.option("--repair", is_flag=True, help="When the guest changes the probe, put it right.")(
+        function
+    )
+    return click.option(
+        "--persist",
+        is_flag=True,
+        help="When the guest reboots, put the probe and its rules in again, and go on.",
+    )(function)
+
+
+@contextmanager
+def probed(vm: VirtualMachine, *, ring_bytes: int = RING_BYTES, keep: bool = False) -> Iterator[None]:
+    """A guest with the probe in it; taken out at the end, unless rules are in force or it was there before."""
     put_in = vm.install_probe(ring_bytes)
     click.echo(
         f"probe: {put_in.sites} instructions changed in {put_in.paused_ms:.1f} ms"
@@ -39,10 +52,14 @@ def put_probe_in(vm: VirtualMachine, ring_bytes: int = RING_BYTES) -> ProbeRecor
         else "probe: there already",
         err=True,
     )
-    return put_in
+    try:
+        yield
+    finally:
+        if put_in.installed and not keep:
+            take_out(vm)
 
 
-def take_probe_out(vm: VirtualMachine) -> None:
+def take_out(vm: VirtualMachine) -> None:
     """The probe, unless rules are in force; nothing where it is gone, with another kernel or by another vmon."""
     try:
         if vm.rules():
@@ -51,17 +68,6 @@ def take_probe_out(vm: VirtualMachine) -> None:
         return
     report = vm.remove_probe()
     click.echo(f"probe: taken out in {(report.paused_ns + report.held_ns) / 1e6:.1f} ms", err=True)
-
-
-@contextmanager
-def probed(vm: VirtualMachine, *, keep: bool = False) -> Iterator[None]:
-    """A guest with the probe in it; taken out at the end, unless rules are in force or it was there before."""
-    put_in = put_probe_in(vm)
-    try:
-        yield
-    finally:
-        if put_in.installed and not keep:
-            take_probe_out(vm)
 
 
 @contextmanager
@@ -118,6 +124,39 @@ def shown(output: str) -> Iterator[Shown]:
         yield found
     finally:
         found.end()
+
+
+def show_kept(
+    vm: VirtualMachine,
+    stream_of: Callable[[], EventStream],
+    seconds: float | None,
+    output: str,
+    *,
+    wanted: Callable[[Event], bool] = lambda _: True,
+    ring_bytes: int = RING_BYTES,
+    persist: bool,
+    repair: bool,
+) -> bool:
+    """Show events with an eye on the probe, which is there already; whether it was tampered with.
+
+    What was lost is said at the end, however it comes.
+    """
+    from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
+
+    keeper: Keeper | None = None
+    try:
+        with shown(output) as out:
+            keeper = Keeper(vm, stream_of, out.notice, ring_bytes=ring_bytes, persist=persist, repair=repair)
+            for event in keeper.follow(seconds):
+                if wanted(event):
+                    out.event(event)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+    finally:
+        if keeper is not None:
+            for count in keeper.stop():
+                tell_counts(count)
+    return keeper is not None and keeper.tampered
 
 
 def tell_counts(count: EventCounts) -> None:

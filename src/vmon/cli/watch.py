@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.live import live_options, put_probe_in, shown, take_probe_out, tell_counts
+from vmon.cli.live import keep_options, live_options, probed, show_kept
 from vmon.core.errors import ProbeTampered, UsageError
 from vmon.monitor.only import Only
 
@@ -38,10 +38,7 @@ from vmon.monitor.only import Only
     help="KiB of the guest's RAM for events.",
 )
 @click.option("--keep", is_flag=True, help="Leave the probe in the guest, idle.")
-@click.option(
-    "--persist", is_flag=True, help="When the guest reboots, put the probe and its rules in again, and go on."
-)
-@click.option("--repair", is_flag=True, help="When the guest changes the probe, put it right.")
+@keep_options
 @live_options
 def watch(
     target: str,
@@ -62,37 +59,25 @@ def watch(
     The probe is put into the guest, which stands still for a few milliseconds, and taken out at the end, unless rules
     are in force or it was there before. What the guest changes about the probe is noticed within a second and told.
     """
-    from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
-
     if persist and tree_pid is not None:
         raise UsageError("a process tree does not outlive a reboot: --tree and --persist exclude each other")
     names = [name.strip() for word in events for name in word.split(",") if name.strip()]
+    tampered = False
     with attached(target) as vm:
         tree = None if tree_pid is None else {record.key for record in vm.descendants(tree_pid)}
         only = Only(frozenset(pids), frozenset(uids), containers, tree)
-        put_in = put_probe_in(vm, ring_kib << 10)
-        keeper: Keeper | None = None
-        try:
-            with shown(output) as out:
-                keeper = Keeper(
-                    vm,
-                    lambda: vm.event_stream(*names, only=only, ring_bytes=ring_kib << 10),
-                    out.notice,
-                    ring_bytes=ring_kib << 10,
-                    persist=persist,
-                    repair=repair,
-                )
-                for event in keeper.follow(seconds):
-                    out.event(event)
-        except KeyboardInterrupt:
-            click.echo(err=True)
-        finally:
-            if keeper is not None:
-                for count in keeper.stop():
-                    tell_counts(count)
-            if put_in.installed and not keep:
-                take_probe_out(vm)
-    if keeper is not None and keeper.tampered:
+        ring_bytes = ring_kib << 10
+        with probed(vm, ring_bytes=ring_bytes, keep=keep):
+            tampered = show_kept(
+                vm,
+                lambda: vm.event_stream(*names, only=only, ring_bytes=ring_bytes),
+                seconds,
+                output,
+                ring_bytes=ring_bytes,
+                persist=persist,
+                repair=repair,
+            )
+    if tampered:
         raise ProbeTampered(
             "the guest changed the probe: what was seen and refused since may not be all",
             hint="the lines above tell what; --repair puts it right each time",

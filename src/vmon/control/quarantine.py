@@ -5,13 +5,10 @@ Pure: a process in, rules out. What it has open stays open, and what it reads it
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
-from vmon.core.rules import Rule
+from vmon.core.rules import WRITING, Rule
 
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 FORBIDDEN = (
     *("process.exec", "process.ptrace", "process.setuid"),
     *("file.create", "file.symlink", "file.unlink", "file.rename", "file.link", "file.mkdir", "file.rmdir"),

@@ -6,12 +6,15 @@ Pure data. What a rule leaves out fits anything. Rules are judged inside the gue
 from __future__ import annotations
 
 import errno
+import os
 from typing import Literal
 
 import msgspec
 
 Action = Literal["allow", "log", "deny", "kill", "ask"]
 Fallback = Literal["allow", "deny"]
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+"""Flags of an open that may write."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +59,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unless_name: str | None = None
     unless_uid: int | None = None
     unless_tree: str | None = None
+
+
+def errno_of(name: str) -> int | None:
+    """The number of an errno by its name in either case; None for a name that is none."""
+    number = getattr(errno, name.upper(), None)
+    return number if isinstance(number, int) else None
 
 
 HOW = ("events", "action", "errno", "observe", "timeout_ms", "fallback")

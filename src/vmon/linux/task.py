@@ -9,6 +9,7 @@ Sources: include/linux/sched.h, include/linux/sched/signal.h, fs/proc/array.c.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,3 +195,14 @@ def adjust_cpu_times(
     stime = max(stime, prev_stime)
     utime = max(runtime - stime, prev_utime)
     return utime, runtime - utime
+
+
+def rows_below(first: int, parent_keys: Sequence[str | None], key: Callable[[int], str]) -> list[int]:
+    """A process and all below it by their rows, children before grandchildren; loops of a lying guest are cut."""
+    below: dict[str | None, list[int]] = {}
+    for row, parent in enumerate(parent_keys):
+        below.setdefault(parent, []).append(row)
+    found = [first]
+    for row in found:  # which grows: nobody's children are looked at twice
+        found += [child for child in below.pop(key(row), ()) if child != first]
+    return found

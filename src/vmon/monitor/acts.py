@@ -200,11 +200,9 @@ class Acts(ABC):
 
         record = self.process(pid).record()
         refuse_protected(record, force=force)
-        added = self._put_rules(rules_for(record.key), first=True)
-        if not self.enforcing:
-            self.drop_rules(*(record.number for record in added))
+        if self._table(self._need_probe()).in_force and not self.enforcing:
             raise UsageError("rules are only observed in this guest", hint="vmon rules TARGET --enforce")
-        return added
+        return self._put_rules(rules_for(record.key), first=True)
 
     def release(self, pid: int) -> int:
         """Let a process out of its quarantine; how many rules are gone with it. NoSuchProcess where it is in none."""
@@ -283,14 +281,12 @@ def family_in(snapshot: Callable[[], Snapshot]) -> Callable[[tuple[int, int]], l
     """Tells who descends from a process, itself first, by looking at the guest each time."""
 
     def family(root: tuple[int, int]) -> list[tuple[int, int]]:
+        from vmon.linux.task import rows_below  # noqa: PLC0415
+
         found = snapshot()
         keys = list(zip(found.pid, found.start_boottime_ns, strict=True))
-        parents = dict(zip(keys, found.ppid, strict=True))
-        members = {root[0]} if root in parents else set()
-        more = members
-        while more:
-            more = {pid for (pid, _), ppid in parents.items() if ppid in members} - members
-            members |= more
-        return [key for key in keys if key[0] in members]
+        if root not in keys:
+            return []
+        return [keys[row] for row in rows_below(keys.index(root), found.parent_key, found.key)]
 
     return family

@@ -24,7 +24,7 @@ from vmon.linux import snapshot, stack
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.system import read_jiffies, read_system
-from vmon.linux.task import find_tasks
+from vmon.linux.task import find_tasks, rows_below
 from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
 from vmon.monitor.shelf import ProfileShelf
@@ -241,14 +241,8 @@ class VirtualMachine(Acts):
         snapshot = self.snapshot()
         if pid not in snapshot.pid:
             return [self.process(pid).record()]
-        below: dict[str | None, list[int]] = {}
-        for row, parent in enumerate(snapshot.parent_key):
-            below.setdefault(parent, []).append(row)
-        first = snapshot.pid.index(pid)
-        found = [first]
-        for row in found:  # which grows: nobody's children are looked at twice
-            found += [child for child in below.pop(snapshot.key(row), ()) if child != first]
-        return [snapshot.record(row) for row in found]
+        rows = rows_below(snapshot.pid.index(pid), snapshot.parent_key, snapshot.key)
+        return [snapshot.record(row) for row in rows]
 
     def _ports(self) -> Ports:
         ram, vm = self._connection.ram, self._connection.watch

@@ -15,18 +15,15 @@ an open that may write, `container` for the cgroup of a container, which only an
 
 from __future__ import annotations
 
-import errno
-import os
 from typing import Any, Literal
 
 import msgspec
 import yaml
 
 from vmon.core.errors import UsageError
-from vmon.core.rules import Action, Fallback, Rule
+from vmon.core.rules import WRITING, Action, Fallback, Rule, errno_of
 
 MAX_BYTES = 1 << 20
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_CREAT
 
 Mode = Literal["observe", "enforce"]
 Words = str | list[str]
@@ -78,9 +75,10 @@ class _Written(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     unless_tree: str | None = None
 
 
-SAME = (
-    *("path_prefix", "path_suffix", "port", "address", "exe", "name", "uid", "key", "tree"),
-    *("unless_exe", "unless_name", "unless_uid", "unless_tree", "observe", "timeout_ms", "fallback"),
+SAME = tuple(
+    name
+    for name in Rule.__struct_fields__
+    if name in _Written.__struct_fields__ and name not in ("errno", "path", "flags")
 )
 """Fields that mean in the file what they mean in a rule."""
 
@@ -197,7 +195,7 @@ def path_fields(path: str | None) -> dict[str, str]:
 
 
 def _errno(value: str | int, node: _Node) -> int:
-    number = value if isinstance(value, int) else getattr(errno, value.upper(), None)
-    if not isinstance(number, int):
+    number = value if isinstance(value, int) else errno_of(value)
+    if number is None:
         raise UsageError(f"{node.place('errno')}: {value!r} is no errno", hint="EPERM, EACCES, ENOENT...")
     return number

@@ -47,16 +47,14 @@ class RuleTable:
     def add(self, rules: Sequence[Rule]) -> list[RuleRecord]:
         """Put rules behind those in force. UsageError names one that can't be judged, and nothing has changed then."""
         found = self.read()
-        first = max((record.number for record in found), default=0) + 1
-        new = [RuleRecord(number=first + row, hits=0, rule=rule) for row, rule in enumerate(rules)]
+        new = _numbered(rules, found)
         self.replace([*found, *new])
         return new
 
     def put_first(self, rules: Sequence[Rule]) -> list[RuleRecord]:
         """Put rules before those in force."""
         found = self.read()
-        first = max((record.number for record in found), default=0) + 1
-        new = [RuleRecord(number=first + row, hits=0, rule=rule) for row, rule in enumerate(rules)]
+        new = _numbered(rules, found)
         self.replace([*new, *found])
         return new
 
@@ -211,3 +209,9 @@ class RuleTable:
             missed = self._probe.mailbox.ask("TAG", order=len(some)).result
             if missed:
                 raise NotSupported(f"the probe has no place for {missed} more processes of a tree")
+
+
+def _numbered(rules: Sequence[Rule], found: Sequence[RuleRecord]) -> list[RuleRecord]:
+    """Rules with numbers that none in force has."""
+    first = max((record.number for record in found), default=0) + 1
+    return [RuleRecord(number=first + row, hits=0, rule=rule) for row, rule in enumerate(rules)]

@@ -5,8 +5,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 from vmon.cli.deny import make_rule
 from vmon.core.errors import NotSupported, UsageError
-from vmon.core.rules import Rule
-from vmon.policy.file import WRITING
+from vmon.core.rules import WRITING, Rule
 
 
 def test_rules_from_words() -> None:

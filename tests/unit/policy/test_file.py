@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import steady
 from vmon.core.errors import UsageError
-from vmon.core.rules import Rule
-from vmon.policy.file import WRITING, read_policy
+from vmon.core.rules import WRITING, Rule
+from vmon.policy.file import read_policy
 
 GOOD = """
 mode: enforce
