@@ -5,7 +5,9 @@ Run it with `./dev docs`. Reads nothing but vmon's own modules.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ import click
 import msgspec
 
 from vmon.cli import COMMANDS, cli
-from vmon.core import errors, records
+from vmon.core import coverage, errors, records
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -80,11 +82,14 @@ def all_errors(error: type[errors.VmonError]) -> list[type[errors.VmonError]]:
 
 
 def record_types() -> list[type[msgspec.Struct]]:
-    """The records in the order of their module."""
+    """The records, a module after another, in the order of each."""
+    names = sorted(module.name for module in pkgutil.iter_modules(records.__path__))
+    modules = [coverage, *(importlib.import_module(f"{records.__name__}.{name}") for name in names)]
     return [
         item
-        for item in vars(records).values()
-        if inspect.isclass(item) and item.__module__ == records.__name__
+        for module in modules
+        for item in vars(module).values()
+        if inspect.isclass(item) and item.__module__ == module.__name__ and issubclass(item, msgspec.Struct)
     ]
 
 

@@ -118,3 +118,10 @@ def ask_truth(guest: LabGuest) -> Truth:
     done = guest.run("/lab/oracle", timeout_s=60)
     assert done.status == 0, done.err
     return Truth.parse(done.out)
+
+
+def say(guest: LabGuest, script: str) -> str:
+    """What a shell in the guest prints."""
+    done = guest.run(script, timeout_s=60)
+    assert done.status == 0, (script, done.out, done.err)
+    return done.out.decode("utf-8", "surrogateescape")

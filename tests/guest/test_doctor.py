@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vmon
-from vmon.core.records import DoctorRecord, HookRecord
+from vmon.core.records.probe import DoctorRecord, HookRecord
 from vmon.kernel import btf
 from vmon.kernel.btf import Btf
 from vmon.lab.guest import LabGuest

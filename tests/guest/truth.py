@@ -10,7 +10,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-from vmon.core.records import FileRecord, MapRecord, ProcessRecord, SocketRecord
+from vmon.core.records.process import FileRecord, MapRecord, ProcessRecord, SocketRecord
 
 TICKS = 100
 NET_STATES = {

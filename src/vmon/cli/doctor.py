@@ -9,7 +9,7 @@ import click
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import cell, human_size, write_object, write_table
 from vmon.core.address import PAGE_SIZE_BYTES
-from vmon.core.records import DoctorRecord, HookRecord
+from vmon.core.records.probe import DoctorRecord, HookRecord
 
 HEADER = ("EVENT", "HOW", "SITES", "CAN", "CALLERS", "FUNCTIONS")
 

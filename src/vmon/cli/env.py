@@ -9,7 +9,7 @@ import click
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, cell, output_option, write_records
 from vmon.core.errors import NotMapped
-from vmon.core.records import EnvRecord
+from vmon.core.records.process import EnvRecord
 
 HEADER = ("NAME", "VALUE")
 

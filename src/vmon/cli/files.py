@@ -6,7 +6,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, output_option, repeat, watch_option, write_records
-from vmon.core.records import FileRecord
+from vmon.core.records.process import FileRecord
 
 HEADER = ("FD", "MODE", "TYPE", "POSITION", "SIZE", "INODE", "PATH")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
-from vmon.core.records import HostGuestRecord
+from vmon.core.records.guest import HostGuestRecord
 from vmon.monitor.guests import find_guests
 
 HEADER = ("TARGET", "PID", "NAME", "ACCEL", "RAM", "READ BY", "QMP", "PROBLEM")

@@ -9,7 +9,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import cell, human_size, write_object
-from vmon.core.records import GuestRecord
+from vmon.core.records.guest import GuestRecord
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.core.errors import NoSuchProcess, UsageError
-from vmon.core.records import ActRecord
+from vmon.core.records.probe import ActRecord
 from vmon.core.text import printable
 
 

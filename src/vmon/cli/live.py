@@ -12,7 +12,7 @@ import click
 from vmon.cli.output import cell, write_object
 from vmon.core.errors import IdentifyError, NotSupported
 from vmon.core.events import Event, EventCounts
-from vmon.core.records import NoticeRecord
+from vmon.core.records.probe import NoticeRecord
 from vmon.monitor.acts import RING_BYTES
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import EventStream

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import click
 import msgspec
 
+from vmon.core.coverage import Answer, said
 from vmon.core.text import UNSAFE, printable, storable, width
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -72,13 +73,18 @@ class View(Generic[R]):
 
 
 def write_records(records: Sequence[R], output: str, view: View[R]) -> None:
-    """Records as a table with chosen columns, or whole in the other forms."""
+    """Records as a table with chosen columns, or whole in the other forms; what they lack is said with them.
+
+    json is one object of records and coverage. In the other forms a last line on standard error says it.
+    """
+    coverage = records.coverage if isinstance(records, Answer) else []
     if output == "table":
         write_table(view.header, [view.row(record) for record in records])
         if not records:
             click.echo(view.nothing, err=True)
     elif output == "json":
-        sys.stdout.write(_json(list(records), indent=2) + "\n")
+        whole = {"coverage": coverage, "records": list(records)}
+        sys.stdout.write(_json(whole, indent=2) + "\n")
     elif output == "jsonl":
         sys.stdout.writelines(_json(record) + "\n" for record in records)
     else:
@@ -87,6 +93,8 @@ def write_records(records: Sequence[R], output: str, view: View[R]) -> None:
         writer.writerow(fields)
         for record in records:
             writer.writerow([_cell_of_csv(getattr(record, name)) for name in fields])
+    if coverage and output != "json":
+        click.echo("not seen: " + "; ".join(printable(said(gap)) for gap in coverage), err=True)
 
 
 def write_object(record: msgspec.Struct, output: str) -> None:

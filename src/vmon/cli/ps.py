@@ -6,7 +6,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
-from vmon.core.records import ProcessRecord
+from vmon.core.records.process import ProcessRecord
 
 HEADER = ("PID", "PPID", "UID", "STATE", "THREADS", "RSS", "TTY", "STARTED", "NAME", "COMMAND")
 

@@ -8,7 +8,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, output_option, repeat, watch_option, write_records
-from vmon.core.records import SocketRecord
+from vmon.core.records.process import SocketRecord
 
 HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "PID", "FD", "PROCESS")
 

@@ -10,7 +10,7 @@ import click
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import cell, human_size, output_option, repeat, watch_option, write_records
 from vmon.cli.ps import VIEW, command
-from vmon.core.records import ProcessRecord
+from vmon.core.records.process import ProcessRecord
 
 MAX_COMMAND = 100
 MAX_INDENT = 180

@@ -10,7 +10,8 @@ import errno
 import os
 
 from vmon.core.errors import UsageError
-from vmon.core.records import ActRecord, ProcessRecord
+from vmon.core.records.probe import ActRecord
+from vmon.core.records.process import ProcessRecord
 from vmon.probe.install import Probe
 
 INIT = 1

@@ -47,3 +47,8 @@ def width(text: str) -> int:
         0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
         for char in text
     )
+
+
+def guest_text(data: bytes) -> str:
+    """Bytes of the guest as str, reversible."""
+    return data.decode("utf-8", "surrogateescape")

@@ -129,6 +129,10 @@ class KnownProfiles(Protocol):
         """Remember that it does."""
         ...
 
+    def save(self, profile: KernelProfile) -> None:
+        """Keep a profile that was just learnt."""
+        ...
+
 
 def identify(phys: ReadPhys, regs: ReadRegs | None, wants: Wants, known: KnownProfiles) -> Identity:
     """Find the running kernel. Raises one of IdentifyError's children when there is none that passes.
@@ -225,6 +229,21 @@ def _recall(phys: ReadPhys, rodata: Gpa, known: KnownProfiles) -> KernelProfile 
     return None
 
 
+def profile_at(phys: ReadPhys, rodata: Gpa, wants: Wants, known: KnownProfiles) -> KernelProfile:
+    """The profile of an identified kernel that answers other wants: recalled, or learnt and kept."""
+    profile = _recall(phys, rodata, known)
+    if profile is None:
+        profile = learn_profile(phys, rodata, wants, [])
+        keep(profile, rodata, known)
+    return profile
+
+
+def keep(profile: KernelProfile, rodata: Gpa, known: KnownProfiles) -> None:
+    """Keep a profile that was learnt from this very guest."""
+    known.save(profile)
+    known.trust(profile, rodata)
+
+
 def prove(phys: ReadPhys, rodata: Gpa, spans: Iterable[tuple[int, int]]) -> str:
     """SHA-256 of parts of the image. Some 8 MB, 5 to 10 ms."""
     digest = hashlib.sha256()
@@ -236,7 +255,7 @@ def prove(phys: ReadPhys, rodata: Gpa, spans: Iterable[tuple[int, int]]) -> str:
 def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evidence]) -> KernelProfile:
     """Decode kallsyms and BTF of a kernel never met. Raises BadStructure, NoTypeInformation."""
     wants = BASE_WANTS | wants
-    image, table = _read_kallsyms(phys, rodata)
+    image, table = read_kallsyms(phys, rodata)
     at = table.find(wants.symbols)
     addresses = table.addresses()
     values = {name: int(addresses[index]) for name, index in at.items()}
@@ -306,7 +325,8 @@ def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evid
     )
 
 
-def _read_kallsyms(phys: ReadPhys, rodata: Gpa) -> tuple[bytes, Kallsyms]:
+def read_kallsyms(phys: ReadPhys, rodata: Gpa) -> tuple[bytes, Kallsyms]:
+    """The image from its rodata on, as much as is needed, and the symbol table in it; BadStructure."""
     image = read_image(phys, rodata, FIRST_READ_BYTES)
     try:
         return image, locate_kallsyms(image)

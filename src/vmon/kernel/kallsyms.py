@@ -24,6 +24,7 @@ from vmon.core.errors import BadStructure
 MAX_SYMBOLS = 2_000_000
 MAX_NAMES_BYTES = 16 << 20
 MAX_SYMBOL_LENGTH = 1024
+MAX_EXPANDED_BYTES = 64 << 20
 SYMBOLS_PER_MARKER = 256
 # A real image holds "0".."9" some six times and needs one or two attempts at each of the others: what a hostile
 # one may make us try is bounded, or it could keep us busy for hours.
@@ -92,6 +93,32 @@ class Kallsyms:
         text = b"".join([tokens[byte] for byte in self.image[at : at + int(self.lengths[index])]])
         return text.decode("latin-1")
 
+    def expand(self) -> list[str]:
+        """Type letter and name of every symbol, in the table's order: 40 to 100 ms for 90,000 to 190,000."""
+        data = np.frombuffer(self.image, dtype=np.uint8)
+        ends = np.cumsum(self.lengths)
+        places = np.repeat(self.starts - (ends - self.lengths), self.lengths) + np.arange(int(ends[-1]))
+        used = data[places]
+        # Each token's text is laid behind the one before; a newline, which no name has, ends each symbol.
+        sizes = np.array([len(token) for token in self.tokens], dtype=np.int64)
+        text = np.frombuffer(b"".join(self.tokens), dtype=np.uint8)
+        begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+        counts = sizes[used]
+        last = np.zeros(used.size, dtype=np.int64)
+        last[ends - 1] = 1
+        stops = np.cumsum(counts + last)
+        if int(stops[-1]) > MAX_EXPANDED_BYTES:
+            raise BadStructure(f"symbol names of {int(stops[-1]):,} bytes", field="kallsyms_names")
+        letters = np.full(int(stops[-1]), ord("\n"), dtype=np.uint8)
+        inner = np.cumsum(counts)
+        source = np.repeat(begins[used] - (inner - counts), counts) + np.arange(int(inner[-1]))
+        target = np.repeat((stops - last - counts) - (inner - counts), counts) + np.arange(int(inner[-1]))
+        letters[target] = text[source]
+        names = letters.tobytes().decode("latin-1").split("\n")
+        if len(names) != self.count + 1:
+            raise BadStructure("a symbol name with a line break", field="kallsyms_names")
+        return names[:-1]
+
     def find(self, names: Iterable[str]) -> dict[str, int]:
         """Index of each wanted name that exists; the first of equals.
 
@@ -107,12 +134,6 @@ class Kallsyms:
             if name in wanted and name not in found:
                 found[name] = index
         return found
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Type letter and name of every symbol, in the table's order."""
-        for index in range(self.count):
-            text = self.name(index)
-            yield text[:1], text[1:]
 
     def _candidates(self, wanted: set[str]) -> NDArray[np.int64]:
         """Indices of symbols whose first letter, last letter and length are those of a wanted name."""

@@ -5,13 +5,18 @@ Reads through KernelMemory. No value of the guest is kept here; only compiled re
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
-from vmon.core.address import Gva
+from vmon.core.address import Gpa, Gva
 from vmon.core.errors import BadStructure
+from vmon.kernel.btf import MAX_BTF_BYTES, Btf
 from vmon.kernel.columns import Column, Columns, StructReader
+from vmon.kernel.identify import read_kallsyms
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import KernelProfile
+from vmon.kernel.symbols import SymbolTable
 
 
 class Kernel:
@@ -34,6 +39,19 @@ class Kernel:
     def has_symbol(self, name: str) -> bool:
         """Whether this kernel has the symbol."""
         return name in self.profile.symbols
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """Every symbol of the image, decoded when first asked for: 60 to 200 ms. BadStructure."""
+        bases, offset = self.memory.bases, self.profile.rodata_offset
+        _, table = read_kallsyms(self.memory.phys, Gpa(bases.text_gpa + offset))
+        return SymbolTable(table, bases.text_gva + offset)
+
+    @cached_property
+    def types(self) -> Btf:
+        """Every type of the kernel proper (modules have their own), decoded when first asked for: 10 to 30 ms."""
+        start, end = self.symbol("__start_BTF"), self.symbol("__stop_BTF")
+        return Btf(self.memory.read(start, min(max(end - start, 0), MAX_BTF_BYTES + 1)))
 
     def percpu(self, name: str) -> int:
         """What the base of a CPU's own area is added to, to reach a per-CPU variable. BadStructure as above."""

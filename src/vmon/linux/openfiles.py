@@ -11,7 +11,8 @@ from operator import or_
 
 import numpy as np
 
-from vmon.core.records import FileRecord, SocketRecord, guest_text
+from vmon.core.records.process import FileRecord, SocketRecord
+from vmon.core.text import guest_text
 from vmon.kernel.columns import Column
 from vmon.linux.dentry import Paths
 from vmon.linux.fdtable import FILE_COLUMNS, O_CLOEXEC, open_mode, read_fds

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
 from vmon.core.errors import GuestDataError
-from vmon.core.records import (
+from vmon.core.records.process import (
     EnvRecord,
     FileRecord,
     MapRecord,
     ProcessRecord,
     SocketRecord,
     ThreadRecord,
-    guest_text,
 )
+from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, text_rows
 from vmon.linux import cgroup, cred, dentry, fdtable, inode, mm, namespace, socket, system, task, tty, vma
 from vmon.linux.inode import read_inodes

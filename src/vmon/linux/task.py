@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vmon.core.address import Gva
 from vmon.core.errors import BadStructure, GuestDataError
-from vmon.core.records import ThreadRecord, guest_text
+from vmon.core.records.process import ThreadRecord
+from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, text_rows
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel

@@ -15,7 +15,7 @@ from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
 if TYPE_CHECKING:
     from vmon.control.asks import Decide
     from vmon.core.events import Event
-    from vmon.core.records import ActRecord, CheckRecord, ProbeRecord
+    from vmon.core.records.probe import ActRecord, CheckRecord, ProbeRecord
     from vmon.core.rules import Rule, RuleRecord
     from vmon.linux.kernel import Kernel
     from vmon.linux.snapshot import Snapshot
@@ -60,7 +60,7 @@ class Acts(ABC):
         `prefer` "entry nop" sees calls of modules and through pointers too, but then the guest's own tracers can't have
         these functions. NotSupported where this guest or target has no place for it.
         """
-        from vmon.core.records import ProbeRecord  # noqa: PLC0415
+        from vmon.core.records.probe import ProbeRecord  # noqa: PLC0415
         from vmon.monitor.keeping import ProbeCheck  # noqa: PLC0415
         from vmon.probe.hooks import EVENTS  # noqa: PLC0415
         from vmon.probe.install import install  # noqa: PLC0415

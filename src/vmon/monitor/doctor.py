@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestDataError, NotSupported, TargetError
 from vmon.core.ports import PatchCode, WritePhys
-from vmon.core.records import AbilityRecord, DoctorRecord, HookRecord, PageRunRecord
+from vmon.core.records.probe import AbilityRecord, DoctorRecord, HookRecord, PageRunRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi, load_abi
 from vmon.probe.hooks import EVENTS, TICKS, Event

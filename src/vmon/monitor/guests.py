@@ -5,7 +5,7 @@ Reads /proc of the host and knocks at QMP sockets; no guest is attached to, and 
 
 from __future__ import annotations
 
-from vmon.core.records import HostGuestRecord
+from vmon.core.records.guest import HostGuestRecord
 from vmon.lab import state
 from vmon.transport import guests as transport
 

@@ -24,7 +24,7 @@ from vmon.core.errors import (
     TargetBusy,
 )
 from vmon.core.events import Event, EventCounts
-from vmon.core.records import CheckRecord, DifferenceRecord, NoticeRecord
+from vmon.core.records.probe import CheckRecord, DifferenceRecord, NoticeRecord
 from vmon.core.rules import Rule, RuleRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.install import Ports, Probe

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from vmon.core.events import Event
-from vmon.core.records import guest_text
+from vmon.core.text import guest_text
 from vmon.linux.snapshot import Snapshot
 
 MAX_KNOWN = 100_000

@@ -17,9 +17,12 @@ import numpy as np
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported, VmonError
 from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, WakeVm, WatchVm, WritePhys
-from vmon.core.records import DoctorRecord, EvidenceRecord, GuestRecord, ProcessRecord, SocketRecord
-from vmon.kernel.identify import Identity, check_alive, identify, read_bases
+from vmon.core.records.guest import EvidenceRecord, GuestRecord
+from vmon.core.records.probe import DoctorRecord
+from vmon.core.records.process import ProcessRecord, SocketRecord
+from vmon.kernel.identify import Identity, check_alive, identify, keep, profile_at, read_bases
 from vmon.kernel.memory import KernelMemory
+from vmon.kernel.profile import Wants
 from vmon.linux import snapshot, stack
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
@@ -28,6 +31,7 @@ from vmon.linux.task import find_tasks, rows_below
 from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
 from vmon.monitor.shelf import ProfileShelf
+from vmon.monitor.views import Views
 from vmon.probe import config, hooks, place, tenant
 
 if TYPE_CHECKING:
@@ -66,7 +70,7 @@ def rodata_of(identity: Identity) -> Gpa:
     return Gpa(identity.bases.text_gpa + identity.profile.rodata_offset)
 
 
-class VirtualMachine(Acts):
+class VirtualMachine(Acts, Views):
     """An attached guest. Use it as a context manager; close() lets go of it."""
 
     def __init__(self, target: str, connection: Connection, wait_s: float = 0.0) -> None:
@@ -80,6 +84,7 @@ class VirtualMachine(Acts):
         self._checked_at = time.monotonic()
         self._jiffies = (0, self._checked_at)
         self._lost = False
+        self._wider: tuple[Kernel, Kernel] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +119,7 @@ class VirtualMachine(Acts):
                     raise
                 time.sleep(SETTLE_S)
         if not identity.from_cache:
-            self._shelf.save(identity.profile)
-            self._shelf.trust(identity.profile, rodata_of(identity))
+            keep(identity.profile, rodata_of(identity), self._shelf)
         if connection.watch is not None:
             # Those up to here, and those of the firmware before it boots, belong to this boot.
             self._resets = connection.watch.state().resets
@@ -166,6 +170,14 @@ class VirtualMachine(Acts):
     def kernel(self) -> Kernel:
         """The running kernel, for readers of vmon.linux. Notices a reboot."""
         return self._current()
+
+    def _wide(self, wants: Wants) -> Kernel:
+        kernel = self._current()
+        if self._wider is None or self._wider[0] is not kernel:
+            shelf = ProfileShelf(WANTS | wants, self._connection.identity)
+            profile = profile_at(self._connection.ram, rodata_of(self._identity), WANTS | wants, shelf)
+            self._wider = kernel, Kernel(kernel.memory, profile)
+        return self._wider[1]
 
     @property
     def guest(self) -> GuestRecord:

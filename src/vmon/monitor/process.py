@@ -11,15 +11,15 @@ from itertools import repeat
 import msgspec
 
 from vmon.core.errors import NoSuchProcess
-from vmon.core.records import (
+from vmon.core.records.process import (
     EnvRecord,
     FileRecord,
     MapRecord,
     ProcessRecord,
     SocketRecord,
     ThreadRecord,
-    guest_text,
 )
+from vmon.core.text import guest_text
 from vmon.linux.snapshot import Snapshot
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vmon.core.records import ProcessRecord
+from vmon.core.records.process import ProcessRecord
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.process import Process
 

@@ -10,8 +10,8 @@ import ipaddress
 
 import numpy as np
 
-from vmon.core.records import guest_text
 from vmon.core.rules import Action, Rule
+from vmon.core.text import guest_text
 from vmon.probe.abi import Abi
 from vmon.probe.encode import FAMILIES, MAX_TEXT_BYTES, OPPOSITES
 

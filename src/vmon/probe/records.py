@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vmon.core.events import Event, Verdict
-from vmon.core.records import guest_text
+from vmon.core.text import guest_text
 from vmon.linux.socket import AF_INET, AF_INET6, AF_UNIX, FAMILY_NAMES, PROTOCOL_NAMES
 from vmon.probe.abi import Abi
 from vmon.probe.ring import Batch

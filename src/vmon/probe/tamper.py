@@ -20,7 +20,7 @@ from vmon.arch.x86_64.paging import NO_EXECUTE, PRESENT, USER
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
 from vmon.core.errors import GuestDataError
 from vmon.core.ports import Patch, PatchCode, PauseReport, ReadPhys, WritePhys
-from vmon.core.records import DifferenceRecord
+from vmon.core.records.probe import DifferenceRecord
 from vmon.linux.kernel import Kernel
 from vmon.probe.abi import Abi
 from vmon.probe.place import SLOT_GVA, Slot, encode_table_entry, find_slot, mapping

@@ -10,7 +10,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.linux.build import RELEASE, Guest
 from tests.unit.monitor.connection import FakeConnection
 from vmon.cli import attached, cli
-from vmon.core.records import DoctorRecord
+from vmon.core.records.probe import DoctorRecord
 from vmon.monitor.machine import VirtualMachine
 
 CHANGED_NOTHING = "nothing of the guest was changed"

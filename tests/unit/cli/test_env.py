@@ -14,7 +14,9 @@ from vmon.monitor.machine import VirtualMachine
 
 def test_names_and_values(run: Run) -> None:
     assert run("env", "x", "1").stdout.splitlines() == ["HOME=/", "TERM=linux", "EMPTY=", "=odd"]
-    assert json.loads(run("env", "x", "42", "-o", "json").stdout) == [{"pid": 42, "name": "A", "value": "1"}]
+    assert json.loads(run("env", "x", "42", "-o", "json").stdout)["records"] == [
+        {"pid": 42, "name": "A", "value": "1"}
+    ]
 
 
 def test_pages_that_are_not_in_memory_are_an_error_and_not_an_empty_list(

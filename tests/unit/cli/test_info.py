@@ -4,7 +4,7 @@ import json
 
 from tests.unit.cli.conftest import Run
 from tests.unit.linux.build import RELEASE
-from vmon.core.records import GuestRecord
+from vmon.core.records.guest import GuestRecord
 
 
 def test_json_is_one_object_with_the_release_at_its_top(run: Run) -> None:

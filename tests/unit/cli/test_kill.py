@@ -5,7 +5,7 @@ import pytest
 from tests.unit.cli.conftest import Run
 from vmon.cli.kill import _number, sentence
 from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
-from vmon.core.records import ActRecord
+from vmon.core.records.probe import ActRecord
 
 
 def test_signals_by_name_and_number() -> None:

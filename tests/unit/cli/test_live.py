@@ -6,7 +6,7 @@ import pytest
 
 from vmon.cli.live import line, shown, tell_counts
 from vmon.core.events import Event, EventCounts
-from vmon.core.records import NoticeRecord
+from vmon.core.records.probe import NoticeRecord
 
 
 def event(name: str, **more: object) -> Event:

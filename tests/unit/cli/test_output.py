@@ -13,7 +13,8 @@ from tests.unit.cli.conftest import Run
 from tests.unit.kernel.fuzz import steady
 from vmon.cli import output
 from vmon.cli.output import cell, human_size, repeat, write_table
-from vmon.core.records import ProcessRecord, guest_text
+from vmon.core.records.process import ProcessRecord
+from vmon.core.text import guest_text
 
 LISTS = [("ps",), ("files", "42"), ("sockets",), ("sockets", "1"), ("maps", "42"), ("env", "1")]
 FORMS = pytest.mark.parametrize("arguments", LISTS, ids=" ".join)
@@ -27,7 +28,7 @@ def controls(text: str) -> list[str]:
 def test_a_table_has_a_line_a_record_and_no_control_characters(run: Run, arguments: tuple[str, ...]) -> None:
     command, *rest = arguments
     table = run(command, "x", *rest)
-    records = json.loads(run(command, "x", *rest, "-o", "json").stdout)
+    records = json.loads(run(command, "x", *rest, "-o", "json").stdout)["records"]
     assert table.exit_code == 0
     assert not controls(table.stdout)
     assert table.stdout.count("\n") == len(records) + (command != "env")
@@ -36,7 +37,7 @@ def test_a_table_has_a_line_a_record_and_no_control_characters(run: Run, argumen
 @FORMS
 def test_json_jsonl_and_csv_say_the_same(run: Run, arguments: tuple[str, ...]) -> None:
     command, *rest = arguments
-    whole = json.loads(run(command, "x", *rest, "-o", "json").stdout)
+    whole = json.loads(run(command, "x", *rest, "-o", "json").stdout)["records"]
     assert isinstance(whole, list) and whole
     lines = run(command, "x", *rest, "-o", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == whole
@@ -51,12 +52,12 @@ def test_json_jsonl_and_csv_say_the_same(run: Run, arguments: tuple[str, ...]) -
 
 def test_names_are_escaped_for_people_and_kept_for_programs(run: Run) -> None:
     assert "\\xff\\x1b[31m\\n" in run("ps", "x").stdout
-    names = [record["name"] for record in json.loads(run("ps", "x", "-o", "json").stdout)]
+    names = [record["name"] for record in json.loads(run("ps", "x", "-o", "json").stdout)["records"]]
     assert names == ["init", "kthreadd", "worker", "defunct", "\\xff\x1b[31m\n"]
 
 
 def test_json_has_every_field_of_a_record(run: Run) -> None:
-    record = json.loads(run("ps", "x", "--pid", "42", "-o", "json").stdout)[0]
+    record = json.loads(run("ps", "x", "--pid", "42", "-o", "json").stdout)["records"][0]
     assert tuple(record) == ProcessRecord.__struct_fields__
     assert record["groups"] == [10, 20, 4_000_000_000]
     assert record["ipc_namespace"] is None
@@ -66,7 +67,7 @@ def test_an_empty_list_is_said_and_valid_in_every_form(run: Run) -> None:
     empty = run("files", "x", "2")
     assert empty.stdout.count("\n") == 1
     assert empty.stderr
-    assert json.loads(run("files", "x", "2", "-o", "json").stdout) == []
+    assert json.loads(run("files", "x", "2", "-o", "json").stdout)["records"] == []
     assert run("files", "x", "2", "-o", "jsonl").stdout == ""
     assert run("files", "x", "2", "-o", "csv").stdout.startswith("pid,fd,path")
 

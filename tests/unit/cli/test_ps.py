@@ -13,7 +13,9 @@ from vmon.core.errors import NoSuchProcess
 
 def test_choosing_processes(run: Run) -> None:
     def pids(*options: str) -> list[int]:
-        return [record["pid"] for record in json.loads(run("ps", "x", *options, "-o", "json").stdout)]
+        return [
+            record["pid"] for record in json.loads(run("ps", "x", *options, "-o", "json").stdout)["records"]
+        ]
 
     assert pids() == [1, 2, 42, 77, 99]
     assert pids("--user-only") == [1, 42, 77, 99]

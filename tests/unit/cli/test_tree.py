@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.kernel.fuzz import steady
 from tests.unit.linux.scene import scene
 from vmon.cli.tree import draw
-from vmon.core.records import ProcessRecord
+from vmon.core.records.process import ProcessRecord
 from vmon.linux.snapshot import Snapshot
 
 TEMPLATE = Snapshot.of_all(scene("new").guest.kernel()).record(1)
@@ -77,6 +77,6 @@ def test_the_command(run: Run) -> None:
         "│  └─ 99 title: no end here",
         "└─ 77 [defunct] <defunct>",
     ]
-    listed = json.loads(run("tree", "x", "-o", "json").stdout)
+    listed = json.loads(run("tree", "x", "-o", "json").stdout)["records"]
     assert [record["pid"] for record in listed] == [1, 42, 99, 77]
     assert any("kthreadd" in line for line in run("tree", "x", "--kernel-threads").stdout.splitlines())

@@ -9,7 +9,7 @@ from tests.unit.linux.scene import scene
 from tests.unit.probe.native import NativeGuest, build
 from vmon.control.signals import send_signal
 from vmon.core.errors import UsageError
-from vmon.core.records import ProcessRecord
+from vmon.core.records.process import ProcessRecord
 from vmon.linux.snapshot import Snapshot
 
 TEMPLATE = Snapshot.of_all(scene("new").guest.kernel()).record(1)

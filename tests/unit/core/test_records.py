@@ -1,20 +1,12 @@
 from __future__ import annotations
 
-import inspect
-
 import msgspec
 import pytest
+from docs.generate import record_types
 
-from vmon.core import records
-from vmon.core.records import EnvRecord, FileRecord, SocketRecord, guest_text
+from vmon.core.records.process import EnvRecord, FileRecord, SocketRecord
 
-ALL = [item for _, item in inspect.getmembers(records, inspect.isclass) if issubclass(item, msgspec.Struct)]
-
-
-def test_text_of_the_guest_loses_no_byte() -> None:
-    every = bytes(range(256))
-    assert guest_text(every).encode("utf-8", "surrogateescape") == every
-    assert guest_text("é".encode()) == "é"
+ALL = record_types()
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import steady
-from vmon.core.records import guest_text
-from vmon.core.text import printable, storable, width
+from vmon.core.text import guest_text, printable, storable, width
 
 # Zs and above are seen; these are not: controls, surrogates, line and paragraph separators.
 NEVER = {"Cc", "Cs", "Zl", "Zp"}
@@ -78,3 +77,9 @@ def test_what_is_stored_keeps_control_characters() -> None:
 )
 def test_columns_on_a_terminal(text: str, columns: int) -> None:
     assert width(text) == columns
+
+
+def test_text_of_the_guest_loses_no_byte() -> None:
+    every = bytes(range(256))
+    assert guest_text(every).encode("utf-8", "surrogateescape") == every
+    assert guest_text("\u00e9".encode()) == "\u00e9"

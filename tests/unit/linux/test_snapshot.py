@@ -14,8 +14,8 @@ from tests.unit.kernel.fuzz import WORD_VALUES, steady
 from tests.unit.linux.build import HEAP_GPA, profile_of
 from tests.unit.linux.scene import ARGUMENTS, CONTAINER, LONG_NAME, ODD_NAME, Scene, scene
 from vmon.core.errors import GuestDataError
-from vmon.core.records import EnvRecord, FileRecord, MapRecord, ProcessRecord, SocketRecord, guest_text
-from vmon.core.text import storable
+from vmon.core.records.process import EnvRecord, FileRecord, MapRecord, ProcessRecord, SocketRecord
+from vmon.core.text import guest_text, storable
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import FieldLayout, KernelProfile, StructLayout
 from vmon.linux.kernel import Kernel

@@ -10,7 +10,7 @@ from tests.unit.linux.build import AT, RODATA_GPA, TEXT_GVA, Guest, function_off
 from tests.unit.monitor.connection import FakeConnection
 from vmon.arch.x86_64.code import CALL, Call, encode_branch
 from vmon.core.address import Gpa, Gva
-from vmon.core.records import DoctorRecord
+from vmon.core.records.probe import DoctorRecord
 from vmon.monitor.machine import VirtualMachine
 from vmon.probe.abi import load_abi
 from vmon.probe.config import MAGIC

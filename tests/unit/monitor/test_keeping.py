@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vmon.core.errors import BadStructure, GuestRebooted, NoKernelYet
-from vmon.core.records import CheckRecord, DifferenceRecord, NoticeRecord
+from vmon.core.records.probe import CheckRecord, DifferenceRecord, NoticeRecord
 from vmon.core.rules import Rule, RuleRecord
 from vmon.monitor import keeping
 from vmon.monitor.keeping import Keeper, outlives
