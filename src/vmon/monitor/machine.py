@@ -22,16 +22,15 @@ from vmon.core.records.probe import DoctorRecord
 from vmon.core.records.process import ProcessRecord, SocketRecord
 from vmon.kernel.identify import Identity, check_alive, identify, keep, profile_at, read_bases
 from vmon.kernel.memory import KernelMemory
-from vmon.kernel.profile import Wants
 from vmon.linux import snapshot, stack
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.system import read_jiffies, read_system
 from vmon.linux.task import find_tasks, rows_below
+from vmon.monitor import views
 from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
 from vmon.monitor.shelf import ProfileShelf
-from vmon.monitor.views import Views
 from vmon.probe import config, hooks, place, tenant
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
 WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS | stack.WANTS | tenant.WANTS
 """What the probe asks for costs 1 to 3 of the 30 to 65 ms of a kernel never met: less than identifying twice."""
+WIDE_WANTS = WANTS | views.WANTS
 HYPERVISOR_CHECK_S = 0.25
 CLOCK_ALARM_S = 2.0
 SETTLE_S = 0.1
@@ -70,7 +70,7 @@ def rodata_of(identity: Identity) -> Gpa:
     return Gpa(identity.bases.text_gpa + identity.profile.rodata_offset)
 
 
-class VirtualMachine(Acts, Views):
+class VirtualMachine(Acts, views.Views):
     """An attached guest. Use it as a context manager; close() lets go of it."""
 
     def __init__(self, target: str, connection: Connection, wait_s: float = 0.0) -> None:
@@ -171,11 +171,13 @@ class VirtualMachine(Acts, Views):
         """The running kernel, for readers of vmon.linux. Notices a reboot."""
         return self._current()
 
-    def _wide(self, wants: Wants) -> Kernel:
+    @property
+    def wide_kernel(self) -> Kernel:
+        """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
         kernel = self._current()
         if self._wider is None or self._wider[0] is not kernel:
-            shelf = ProfileShelf(WANTS | wants, self._connection.identity)
-            profile = profile_at(self._connection.ram, rodata_of(self._identity), WANTS | wants, shelf)
+            shelf = ProfileShelf(WIDE_WANTS, self._connection.identity)
+            profile = profile_at(self._connection.ram, rodata_of(self._identity), WIDE_WANTS, shelf)
             self._wider = kernel, Kernel(kernel.memory, profile)
         return self._wider[1]
 

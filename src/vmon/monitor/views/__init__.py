@@ -1,0 +1,15 @@
+"""What a machine can be asked beside its processes, a module a subject: each reads the guest and changes nothing.
+
+What these readers need of a kernel is learnt when one of them is first used, not at attach: a profile of its own,
+saved like the first. The answers are lists that carry what could not be seen. A hostile guest can lie in every field;
+`vmon check` compares views that should agree.
+"""
+
+from vmon.monitor.views import kernel
+from vmon.monitor.views.kernel import KernelViews
+
+WANTS = kernel.WANTS
+
+
+class Views(KernelViews):
+    """Every subject, mixed into VirtualMachine."""

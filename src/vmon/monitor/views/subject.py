@@ -1,0 +1,23 @@
+"""What every subject of views stands on: the kernel, read with what the views want of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vmon.linux.kernel import Kernel
+    from vmon.linux.snapshot import Snapshot
+
+
+class Subject:
+    """What a subject may ask of the machine that it is mixed into."""
+
+    @property
+    @abstractmethod
+    def wide_kernel(self) -> Kernel:
+        """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """All processes as columns."""
