@@ -72,7 +72,7 @@ class Small:
         )
 
     def kernel(self, calls_limit: int = 30_000) -> Kernel:
-        """As a reader gets it, of a guest that counts what it is asked."""
+        """As a reader gets it, of a guest that counts what it is asked. What is written later is not in it."""
         bases = KernelBases(
             text_gpa=Gpa(0),
             text_gva=Gva(IMAGE_GVA),
