@@ -42,6 +42,11 @@ class Gaps:
         key = (what, reason, detail)
         self._found[key] = self._found.get(key, 0) + count
 
+    def extend(self, other: Gaps) -> None:
+        """What another reader could not see."""
+        for gap in other.records():
+            self.add(gap.what, gap.reason, gap.detail, gap.count)
+
     def records(self) -> list[GapRecord]:
         """All that was added, in the order in which each was first."""
         return [

@@ -25,6 +25,7 @@ MAX_SYMBOLS = 2_000_000
 MAX_NAMES_BYTES = 16 << 20
 MAX_SYMBOL_LENGTH = 1024
 MAX_EXPANDED_BYTES = 64 << 20
+EXPAND_AT_ONCE = 8192
 SYMBOLS_PER_MARKER = 256
 # A real image holds "0".."9" some six times and needs one or two attempts at each of the others: what a hostile
 # one may make us try is bounded, or it could keep us busy for hours.
@@ -94,30 +95,44 @@ class Kallsyms:
         return text.decode("latin-1")
 
     def expand(self) -> list[str]:
-        """Type letter and name of every symbol, in the table's order: 40 to 100 ms for 90,000 to 190,000."""
-        data = np.frombuffer(self.image, dtype=np.uint8)
-        ends = np.cumsum(self.lengths)
-        places = np.repeat(self.starts - (ends - self.lengths), self.lengths) + np.arange(int(ends[-1]))
-        used = data[places]
-        # Each token's text is laid behind the one before; a newline, which no name has, ends each symbol.
-        sizes = np.array([len(token) for token in self.tokens], dtype=np.int64)
-        text = np.frombuffer(b"".join(self.tokens), dtype=np.uint8)
-        begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-        counts = sizes[used]
-        last = np.zeros(used.size, dtype=np.int64)
-        last[ends - 1] = 1
-        stops = np.cumsum(counts + last)
-        if int(stops[-1]) > MAX_EXPANDED_BYTES:
-            raise BadStructure(f"symbol names of {int(stops[-1]):,} bytes", field="kallsyms_names")
-        letters = np.full(int(stops[-1]), ord("\n"), dtype=np.uint8)
-        inner = np.cumsum(counts)
-        source = np.repeat(begins[used] - (inner - counts), counts) + np.arange(int(inner[-1]))
-        target = np.repeat((stops - last - counts) - (inner - counts), counts) + np.arange(int(inner[-1]))
-        letters[target] = text[source]
-        names = letters.tobytes().decode("latin-1").split("\n")
-        if len(names) != self.count + 1:
+        """Type letter and name of every symbol, in the table's order: 60 to 150 ms for 90,000 to 190,000."""
+        # Each token's text lies behind the one before; a newline, which no name has, ends each symbol.
+        sizes = np.array([len(token) for token in self.tokens], dtype=np.int32)
+        letters = np.frombuffer(b"".join(self.tokens), dtype=np.uint8)
+        begins = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int32)
+        names: list[str] = []
+        left = MAX_EXPANDED_BYTES
+        # A piece at a time: arrays that stay in the cache are several times faster than those of all at once.
+        for first in range(0, self.count, EXPAND_AT_ONCE):
+            piece = self._expand(slice(first, first + EXPAND_AT_ONCE), sizes, begins, letters, left)
+            left -= len(piece)
+            found = piece.decode("latin-1").split("\n")
+            names += found[:-1]
+        if len(names) != self.count:
             raise BadStructure("a symbol name with a line break", field="kallsyms_names")
-        return names[:-1]
+        return names
+
+    def _expand(
+        self,
+        rows: slice,
+        sizes: NDArray[np.int32],
+        begins: NDArray[np.int32],
+        letters: NDArray[np.uint8],
+        limit: int,
+    ) -> bytes:
+        lengths = self.lengths[rows]
+        ends = np.cumsum(lengths)
+        places = np.repeat(self.starts[rows] - (ends - lengths), lengths) + np.arange(int(ends[-1]))
+        used = np.frombuffer(self.image, dtype=np.uint8)[places]
+        counts = sizes[used]
+        inner = np.cumsum(counts)
+        total = int(inner[-1])
+        if total + lengths.size > limit:
+            raise BadStructure(
+                f"symbol names of more than {MAX_EXPANDED_BYTES:,} bytes", field="kallsyms_names"
+            )
+        text = letters[np.repeat(begins[used] - (inner - counts), counts) + np.arange(total)]
+        return np.insert(text, inner[ends - 1], ord("\n")).tobytes()
 
     def find(self, names: Iterable[str]) -> dict[str, int]:
         """Index of each wanted name that exists; the first of equals.

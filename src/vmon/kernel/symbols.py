@@ -7,6 +7,7 @@ only compared. Sources: scripts/kallsyms.c, kernel/kallsyms.c.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from vmon.core.address import Gva
 from vmon.kernel.kallsyms import Kallsyms
 
 MAX_NAME_DISTANCE_BYTES = 16 << 20
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 class SymbolTable:
@@ -57,3 +59,15 @@ class SymbolTable:
         first = int(np.searchsorted(addresses, addresses[place], side="left"))
         distance = gva - int(addresses[place])
         return (self.names[int(order[first])], distance) if distance < MAX_NAME_DISTANCE_BYTES else None
+
+    def names_at(self, gva: int) -> list[str]:
+        """Every name of an address: none where no symbol starts there."""
+        addresses, order = self._sorted
+        first, last = (int(np.searchsorted(addresses, np.uint64(gva), side=side)) for side in SIDES)
+        return [self.names[place] for place in order[first:last].tolist()]
+
+    def next_after(self, gva: int) -> int | None:
+        """Address of the first symbol behind an address; None behind the last."""
+        addresses, _ = self._sorted
+        place = int(np.searchsorted(addresses, np.uint64(gva), side="right"))
+        return int(addresses[place]) if place < len(addresses) else None

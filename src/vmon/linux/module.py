@@ -61,6 +61,11 @@ def read_module(kernel: Kernel, module: Gva, gaps: Gaps) -> ModuleRecord:
     )
 
 
+def module_name(kernel: Kernel, module: Gva) -> str:
+    """Name of the module at an address."""
+    return _name(kernel.read_one("module", "name", module))
+
+
 def _name(columns: Columns) -> str:
     return guest_text(text_rows(columns.raw("name"))[0])
 
@@ -102,7 +107,7 @@ def _users(kernel: Kernel, module: Gva, gaps: Gaps) -> list[str]:
         gaps.add("used_by", "unreadable", error.message)
         return []
     users = [int(kernel.read_one("module_use", "source", use - offset)["source"][0]) for use in uses]
-    return [_name(kernel.read_one("module", "name", user)) for user in users]
+    return [module_name(kernel, Gva(user)) for user in users]
 
 
 def _version(kernel: Kernel, columns: Columns, gaps: Gaps) -> str | None:

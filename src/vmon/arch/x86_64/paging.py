@@ -92,6 +92,14 @@ def translate_many(
 
     One gather per level, so a thousand addresses cost about what ten do.
     """
+    return walk_many(phys, roots, gvas, la57)[0]
+
+
+def walk_many(
+    phys: ReadPhys, roots: NDArray[np.uint64], gvas: NDArray[np.uint64], la57: bool
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """The same, and whether each address may be executed: no level on its way forbids it."""
+    executable = np.ones(gvas.shape, dtype=bool)
     table = roots & np.uint64(ROOT_MASK)
     result = np.full(gvas.shape, NOT_MAPPED, dtype=np.uint64)
     alive = np.arange(gvas.size)
@@ -103,6 +111,7 @@ def translate_many(
         entry = phys.gather(table[alive] + index * np.uint64(8), 8).view("<u8").reshape(-1)
         present = (entry & np.uint64(PRESENT)) != 0
         alive, entry = alive[present], entry[present]
+        executable[alive] &= (entry & np.uint64(NO_EXECUTE)) == 0
         if level.shift == 12:
             leaf = np.ones(entry.shape, dtype=bool)
         elif level.leaf_allowed:
@@ -114,4 +123,4 @@ def translate_many(
         result[ended] = (entry[leaf] & np.uint64(FRAME_MASK) & ~inside) | (gvas[ended] & inside)
         alive, entry = alive[~leaf], entry[~leaf]
         table[alive] = entry & np.uint64(FRAME_MASK)
-    return result
+    return result, executable & (result != NOT_MAPPED)

@@ -1,0 +1,1 @@
+"""Views of a guest that should agree, and what it means where they don't. Reads the guest, changes nothing."""

@@ -1,0 +1,33 @@
+"""A guest that runs makes views differ for a moment: only what still differs after several looks is a finding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+
+from vmon.core.coverage import Gaps
+from vmon.core.records.finding import FindingRecord
+
+LOOKS = 4
+PAUSE_S = 0.03
+Look = Callable[[Gaps], dict[Hashable, FindingRecord]]
+
+
+def settled(look: Look, gaps: Gaps) -> list[FindingRecord]:
+    """What all of LOOKS looks find, as the last saw it; one look where nothing is found.
+
+    A key must not fit another thing that comes to lie where the first was: a task's has its start time.
+    """
+    found: dict[Hashable, FindingRecord] | None = None
+    for attempt in range(LOOKS):
+        if attempt:
+            time.sleep(PAUSE_S)
+        seen = Gaps()
+        now = look(seen)
+        found = now if found is None else {key: now[key] for key in found if key in now}
+        if not found or attempt == LOOKS - 1:
+            # What one look could not see is no gap of the answer when the last one could.
+            gaps.extend(seen)
+        if not found:
+            return []
+    return list((found or {}).values())
