@@ -84,11 +84,71 @@ KINDS: dict[str, Kind] = {
         "interrupt gate {} leads out of the kernel's text",
         "another hypervisor or debugger that took the gate",
     ),
+    "code.detour": Kind(
+        "critical",
+        ("T1014",),
+        "the code of {} leads out of the kernel's and its modules' code",
+        "a kind of generated code that vmon does not know",
+    ),
+    "code.changed": Kind(
+        "critical",
+        ("T1014",),
+        "the code of {} is not what it was when this boot was first looked at",
+        "a live patch, or a kind of change to its own code that vmon does not know",
+    ),
     "code.pointer": Kind(
         "critical",
         ("T1014",),
         "{} holds an address that is in no code of the kernel or of a module that is known",
         "a kind of generated code that vmon does not know",
+    ),
+    "process.memfd": Kind(
+        "high",
+        ("T1620",),
+        "{} runs a program that is in memory alone",
+        "a container runtime that starts itself anew from a sealed copy (runc, crun)",
+    ),
+    "process.deleted": Kind(
+        "low",
+        ("T1070.004",),
+        "{} runs a program that was deleted",
+        "a package that was upgraded since the program was started",
+    ),
+    "process.writable_code": Kind(
+        "medium",
+        ("T1055",),
+        "{} has memory that it can both write and execute",
+        "a just-in-time compiler, an emulator, or an old program with an executable stack",
+    ),
+    "process.traced": Kind(
+        "medium",
+        ("T1055.008",),
+        "{} is traced by another process",
+        "a debugger, strace, or a sandbox that works by ptrace",
+    ),
+    "defence.off": Kind(
+        "high",
+        ("T1562.001",),
+        "{} was started by this kernel and is switched off",
+        "nothing known: it is switched off before it is started, or not at all",
+    ),
+    "defence.helper": Kind(
+        "high",
+        ("T1068", "T1547"),
+        "the program that the kernel runs as root for {} is an unusual one",
+        "a crash reporter in a folder of its own, or a system with an unusual layout",
+    ),
+    "defence.missing": Kind(
+        "high",
+        ("T1562.001",),
+        "{} is expected to run and does not",
+        "a service that was stopped, or that has another name here",
+    ),
+    "defence.seccomp": Kind(
+        "high",
+        ("T1562.001",),
+        "{} is expected to run under a seccomp filter and does not",
+        "a service whose unit has no filter here",
     ),
 }
 

@@ -8,7 +8,7 @@ tracing code's names; a hostile guest can change those too.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,9 @@ EARLY_GATES = "early_idt_handler_array"
 NOT_THERE = ("sys_ni_syscall", "__x64_sys_ni_syscall", "__ia32_sys_ni_syscall", "__ia32_sys_ni")
 
 
-def check_pointers(kernel: Kernel, gaps: Gaps, areas: CodeMap | None = None) -> list[FindingRecord]:
-    """Every table. 100 to 200 ms, most of it /proc and the kernel's data."""
-    return settled(lambda seen: _Look(kernel, seen, areas or code.find_code(kernel, seen)).findings(), gaps)
+def check_pointers(kernel: Kernel, gaps: Gaps, areas: Callable[[Gaps], CodeMap]) -> list[FindingRecord]:
+    """Every table. 100 to 200 ms, most of it /proc and the kernel's data. `areas` finds whose code is where."""
+    return settled(lambda seen: _Look(kernel, seen, areas(seen)).findings(), gaps)
 
 
 class _Look:
@@ -214,7 +214,7 @@ class _Look:
 
 
 def executable(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
-    """Whether there is code at each address: it may be executed, and does not just trap.
+    """Whether there is code at each address: it may be executed, and is neither empty nor filled with traps.
 
     Where the kernel takes code back but not the right to execute it (execmem since 6.13), it fills it with int3.
     """
@@ -222,6 +222,6 @@ def executable(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
     roots = np.full(gvas.shape, bases.page_table_root, dtype=np.uint64)
     gpas, may = walk_many(kernel.memory.phys, roots, gvas, bases.la57)
     rows = np.flatnonzero(may)
-    code_there = (kernel.memory.phys.gather(gpas[rows], TRAP_BYTES) != INT3).any(axis=1)
-    may[rows] = code_there
+    data = kernel.memory.phys.gather(gpas[rows], TRAP_BYTES)
+    may[rows] = (data != INT3).any(axis=1) & data.any(axis=1)
     return may

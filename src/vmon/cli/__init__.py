@@ -26,6 +26,11 @@ COMMANDS = {
     "sockets": ("vmon.cli.sockets", "sockets", "List the sockets of a guest or of one process."),
     "maps": ("vmon.cli.maps", "maps", "List the memory areas of a process."),
     "env": ("vmon.cli.env", "env", "Show the environment of a process."),
+    "check": (
+        "vmon.cli.check",
+        "check",
+        "Compare views of a guest that should agree, and say where they don't.",
+    ),
     "modules": ("vmon.cli.kernel", "modules", "List the modules loaded into a guest's kernel."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),

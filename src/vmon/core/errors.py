@@ -26,6 +26,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     +- NoSuchProcess        21
     +- ProbeTampered        22   the probe in the guest is not, or was not, as vmon wrote it
     +- LabError             30   a lab guest: boot, fetch, run
+    +- FindingsReported     40   a check found something; the findings are the answer
 """
 
 from __future__ import annotations
@@ -182,6 +183,12 @@ class ProbeTampered(VmonError):
     """The probe in the guest is not, or for a time was not, as vmon wrote it."""
 
     exit_code = 22
+
+
+class FindingsReported(VmonError):
+    """A check of a guest found something; the findings are the answer."""
+
+    exit_code = 40
 
 
 class LabError(VmonError):

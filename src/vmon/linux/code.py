@@ -152,7 +152,9 @@ def _trampolines(kernel: Kernel) -> list[CodeArea]:
         found += [node - offset for node in walk_list(kernel, head, "ftrace_ops.list", MAX_AREAS)]
     columns = kernel.read("ftrace_ops", "trampoline trampoline_size", np.array(found, dtype=np.uint64))
     rows = zip(columns["trampoline"].tolist(), columns["trampoline_size"].tolist(), strict=True)
-    return [_area(start, size, "ftrace", "trampoline") for start, size in rows if start and size]
+    # Each has pages of its own.
+    pages = ((start, -(-size // PAGE_SIZE_BYTES) * PAGE_SIZE_BYTES) for start, size in rows if start and size)
+    return [_area(start, size, "ftrace", "trampoline") for start, size in pages]
 
 
 def _kprobe_pages(kernel: Kernel) -> list[CodeArea]:

@@ -102,6 +102,11 @@ class VirtualMachine(Acts, views.Views):
         self._connection.close()
 
     @property
+    def identity(self) -> str:
+        """Names this very run of the guest: another one under the same target has another."""
+        return self._connection.identity
+
+    @property
     def ram(self) -> ReadPhys:
         """The guest's physical memory."""
         return self._connection.ram
@@ -176,7 +181,7 @@ class VirtualMachine(Acts, views.Views):
         """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
         kernel = self._current()
         if self._wider is None or self._wider[0] is not kernel:
-            shelf = ProfileShelf(WIDE_WANTS, self._connection.identity)
+            shelf = ProfileShelf(WIDE_WANTS, self.identity)
             profile = profile_at(self._connection.ram, rodata_of(self._identity), WIDE_WANTS, shelf)
             self._wider = kernel, Kernel(kernel.memory, profile)
         return self._wider[1]

@@ -5,11 +5,12 @@ saved like the first. The answers are lists that carry what could not be seen. A
 `vmon check` compares views that should agree.
 """
 
-from vmon.monitor.views import kernel
+from vmon.monitor.views import findings, kernel
+from vmon.monitor.views.findings import FindingViews
 from vmon.monitor.views.kernel import KernelViews
 
-WANTS = kernel.WANTS
+WANTS = kernel.WANTS | findings.WANTS
 
 
-class Views(KernelViews):
+class Views(KernelViews, FindingViews):
     """Every subject, mixed into VirtualMachine."""

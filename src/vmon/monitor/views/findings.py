@@ -1,0 +1,48 @@
+"""Where a guest's views of itself disagree. Reads the guest and changes nothing; remembers its code on the host."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vmon.check import run
+from vmon.core.coverage import Answer, Gaps
+from vmon.monitor.views.subject import Subject
+
+if TYPE_CHECKING:
+    from vmon.core.records.finding import FindingRecord
+
+WANTS = run.WANTS
+
+
+class FindingViews(Subject):
+    """Mixed into VirtualMachine."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Names this very run of the guest."""
+
+    def check(self, *subjects: str, expect: Sequence[str] = ()) -> Answer[FindingRecord]:
+        """Differences between what should agree, the worst first; none on a guest that nobody touched.
+
+        `subjects` of vmon.check.run.SUBJECTS, all by default. `expect` holds process=NAME and seccomp=NAME. The code
+        is compared with the first check of this boot. 0.3 to 0.6 s. UsageError for a subject or expectation that
+        does not exist.
+        """
+        from vmon.check.defences import parse_expectation  # noqa: PLC0415
+        from vmon.check.text import fingerprint, mask, own_text  # noqa: PLC0415
+        from vmon.monitor.fingerprints import FingerprintShelf  # noqa: PLC0415
+        from vmon.probe.abi import load_abi  # noqa: PLC0415
+        from vmon.probe.tenant import boot_of  # noqa: PLC0415
+
+        expectations = [parse_expectation(text) for text in expect]
+        kernel, abi = self.wide_kernel, load_abi()
+        shelf = FingerprintShelf(self.identity, boot_of(kernel))
+        before = shelf.load()
+        answer = run.check(kernel, run.Basis(abi, before, expectations), subjects or run.SUBJECTS)
+        if before is None and (not subjects or "text" in subjects):
+            shelf.save(fingerprint(mask(kernel, own_text(kernel, abi), Gaps()), time.time()))
+        return answer
