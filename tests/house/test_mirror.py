@@ -21,6 +21,11 @@ WITHOUT = {
     "monitor/views/__init__.py": "joins the subjects",
     "monitor/views/subject.py": "types alone",
     "monitor/views/kernel.py": "the guest tests go through it from end to end",
+    "monitor/views/findings.py": "the guest tests go through it from end to end",
+    **dict.fromkeys(
+        (f"check/{name}.py" for name in ("processes", "credentials", "modules", "pointers", "habits", "run")),
+        "the guest tests plant what it looks for; what it reads by has tests of its own",
+    ),
     "arch/x86_64/__init__.py": "a docstring alone",
     "cli/attached.py": "every test of a command goes through it",
     "cli/dump.py": "the guest tests write and read dumps of real guests; tests/unit/transport writes fake ones",
@@ -30,7 +35,7 @@ WITHOUT = {
     "cli/lab_host.py": "the guest tests boot with it",
     "monitor/guests.py": "names what transport/guests.py finds, tested there",
 }
-LAYERS = ("core", "arch", "kernel", "linux", "probe", "control", "monitor", "cli")
+LAYERS = ("core", "arch", "kernel", "linux", "probe", "control", "check", "monitor", "cli")
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(UNIT)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vmon.arch.x86_64.paging import walk_many
 from vmon.check.kinds import finding
 from vmon.check.looks import settled
-from vmon.core.address import Gva
+from vmon.core.address import PAGE_SIZE_BYTES, Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure, GuestDataError
 from vmon.core.records.finding import FindingRecord
@@ -36,10 +36,11 @@ WANTS = (
         symbols=(
             "security_hook_heads",
             "__start_rodata",
-            "_end",
-            "__init_begin",
-            "__init_end",
+            "__end_rodata",
+            "_sdata",
+            "_edata",
             "__bss_start",
+            "__bss_stop",
         ),
         structs={"security_hook_list": "list hook", "security_hook_heads": "binder_set_context_mgr"},
     )
@@ -47,6 +48,8 @@ WANTS = (
 MODULES_START = 0xFFFF_FFFF_A000_0000
 """Modules and generated code lie from here on, behind the image; the start is higher with KASLR."""
 TRAP_BYTES = 4
+MAX_FILTER_PAGES = 64
+PROLOGUE = bytes.fromhex("554889e5")
 INT3 = 0xCC
 MODULES_END = 0xFFFF_FFFF_FF00_0000
 MAX_LSM_HOOKS = 4096
@@ -185,13 +188,16 @@ class _Look:
     def _data(self) -> None:
         """Words of the kernel's and its modules' data that lead to executable memory which is nobody's."""
         kernel = self._kernel
-        stretches = [(kernel.symbol("__start_rodata"), kernel.symbol("__init_begin"))]
-        stretches.append((kernel.symbol("__init_end"), kernel.symbol("_end")))
-        stretches += [(Gva(area.start), Gva(area.end)) for area in self._code.areas if area.owner == "module"]
-        for start, end in stretches:
-            self._words(start, max(end - start, 0))
+        # What lies between them was given back after boot, and holds anything.
+        bounds = (("__start_rodata", "__end_rodata"), ("_sdata", "_edata"), ("__bss_start", "__bss_stop"))
+        stretches = [(kernel.symbol(start), kernel.symbol(end), False) for start, end in bounds]
+        stretches += [
+            (Gva(area.start), Gva(area.end), True) for area in self._code.areas if area.owner == "module"
+        ]
+        for start, end, in_module in stretches:
+            self._words(start, max(end - start, 0), in_module=in_module)
 
-    def _words(self, start: Gva, size: int) -> None:
+    def _words(self, start: Gva, size: int, *, in_module: bool) -> None:
         kernel, bases = self._kernel, self._kernel.memory.bases
         words = np.frombuffer(kernel.memory.read(start, size & ~7), dtype="<u8").astype(np.uint64)
         behind = np.uint64(max(bases.text_gva + bases.image_size_bytes, MODULES_START))
@@ -200,6 +206,8 @@ class _Look:
         rows = np.flatnonzero(generated | vmalloc)
         rows = rows[~self._code.known(words[rows])]
         rows = rows[executable(kernel, words[rows])]
+        if in_module and not kernel.has_symbol("pack_list"):
+            rows = rows[~_in_filters(kernel, words[rows])]
         for row, value in zip(rows.tolist(), words[rows].tolist(), strict=True):
             place = start + 8 * row
             evidence = [f"{place:#x} holds {value:#x}, which is executable"]
@@ -225,3 +233,18 @@ def executable(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
     data = kernel.memory.phys.gather(gpas[rows], TRAP_BYTES)
     may[rows] = (data != INT3).any(axis=1) & data.any(axis=1)
     return may
+
+
+def _in_filters(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
+    """Whether the page of each address looks like a filter's: a count of pages, then traps up to where it starts.
+
+    Up to 5.17 filters of sockets and seccomp have pages of their own and stand on no list, and a module's data may
+    still lead to its init code, whose place a filter has taken since.
+    """
+    pages = gvas & np.uint64(~(PAGE_SIZE_BYTES - 1) & (1 << 64) - 1)
+    heads = kernel.memory.gather(pages, 4 + TRAP_BYTES)
+    counts = np.ascontiguousarray(heads[:, :4]).view("<u4").reshape(-1)
+    prologue = (heads[:, 4:] == np.frombuffer(PROLOGUE, dtype=np.uint8)).all(axis=1)
+    traps = (heads[:, 4:] == INT3).all(axis=1)
+    found: NDArray[np.bool_] = (counts > 0) & (counts <= MAX_FILTER_PAGES) & (traps | prologue)
+    return found

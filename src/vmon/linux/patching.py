@@ -44,7 +44,7 @@ MAX_TABLE_BYTES = 32 << 20
 MAX_FTRACE_PAGES = 100_000
 MAX_RECORDS = 2_000_000
 KPROBE_BUCKETS = 64
-MAX_KPROBES = 100_000
+MAX_IN_A_BUCKET = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +143,11 @@ def _kprobes(kernel: Kernel) -> Column:
     data = kernel.memory.read(kernel.symbol("kprobe_table"), 8 * KPROBE_BUCKETS)
     offset = np.uint64(kernel.offset("kprobe", "hlist"))
     at = np.frombuffer(data, dtype="<u8").astype(np.uint64)
-    found: list[Column] = []
-    while (at := at[at != 0]).size:
+    found: list[Column] = [np.zeros(0, dtype=np.uint64)]
+    for _ in range(MAX_IN_A_BUCKET):
+        at = at[at != 0]
+        if not at.size:
+            return np.concatenate(found)
         found.append(kernel.read("kprobe", "addr", at - offset)["addr"])
-        if sum(part.size for part in found) > MAX_KPROBES:
-            raise BadStructure(
-                "a list of kprobes that does not end", field="kprobe.hlist", address=int(at[0])
-            )
         at = kernel.memory.gather(at, 8).view("<u8").reshape(-1)
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
+    raise BadStructure("a list of kprobes that does not end", field="kprobe.hlist", address=int(at[0]))

@@ -1,0 +1,342 @@
+"""vmon check finds what an intruder leaves, and nothing on a guest that nobody touched, on every kernel.
+
+The tests play the intruder from outside, by writing into the memory of their own lab guest, and put everything back.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner
+
+import vmon
+from tests.guest.conftest import say
+from vmon.cli import cli
+from vmon.core.address import Gva
+from vmon.core.ports import WritePhys
+from vmon.core.records.finding import FindingRecord
+from vmon.lab.guest import LabGuest
+from vmon.linux import pidtable, xarray
+from vmon.linux.kernel import Kernel
+from vmon.linux.task import find_tasks
+
+SWAPON = 167
+"""A system call that nobody makes here."""
+VECTOR = 200
+"""A vector that nothing raises here."""
+
+
+class Intruder:
+    """Writes into a guest's memory from outside, and remembers what was there."""
+
+    def __init__(self, vm: vmon.VirtualMachine) -> None:
+        self.kernel: Kernel = vm.wide_kernel
+        ram = vm.ram
+        assert isinstance(ram, WritePhys)
+        self._ram = ram
+        self._before: list[tuple[int, bytes]] = []
+
+    def write(self, gva: int, data: bytes) -> None:
+        gpa = self.kernel.memory.gpa(Gva(gva))
+        self._before.append((gva, self.kernel.memory.read(Gva(gva), len(data))))
+        self._ram.write(gpa, data)
+
+    def word(self, gva: int, value: int, size: int = 8) -> None:
+        self.write(gva, value.to_bytes(size, "little"))
+
+    def field(self, struct_name: str, field: str, gva: int) -> int:
+        return gva + self.kernel.offset(struct_name, field)
+
+    def unlink(self, node: int) -> None:
+        """Take a node off its list, as list_del does, its own pointers left."""
+        after, before = struct.unpack("<QQ", self.kernel.memory.read(Gva(node), 16))
+        self.word(before, after)
+        self.word(after + 8, before)
+
+    def restore(self) -> None:
+        while self._before:
+            gva, data = self._before.pop()
+            self._ram.write(self.kernel.memory.gpa(Gva(gva)), data)
+
+
+@pytest.fixture
+def machine(guest: LabGuest) -> Iterator[vmon.VirtualMachine]:
+    with vmon.attach(guest.name) as vm:
+        vm.check("text")
+        yield vm
+
+
+@contextmanager
+def intruder(vm: vmon.VirtualMachine) -> Iterator[Intruder]:
+    made = Intruder(vm)
+    try:
+        yield made
+    finally:
+        made.restore()
+
+
+@contextmanager
+def sleepers(guest: LabGuest, how: str = "sleep 1000 & ") -> Iterator[list[int]]:
+    """Three processes, so that the one between has neighbours that stay."""
+    pids = [int(word) for word in say(guest, f"for n in 1 2 3; do {how} echo $!; done").split()]
+    try:
+        yield pids
+    finally:
+        say(guest, f"kill {' '.join(map(str, pids))}")
+
+
+def task_of(vm: vmon.VirtualMachine, pid: int) -> int:
+    kernel = vm.wide_kernel
+    tasks = find_tasks(kernel)
+    pids = kernel.read("task_struct", "pid", tasks)["pid"].tolist()
+    return int(tasks[pids.index(pid)])
+
+
+def only(found: list[FindingRecord], check: str) -> FindingRecord:
+    """The one finding there is, of that kind."""
+    assert [record.check for record in found] == [check], found
+    return found[0]
+
+
+def test_nothing_is_found_that_is_not_there(machine: vmon.VirtualMachine) -> None:
+    """The workload's odd processes are told for what they are; else nothing is."""
+    found = machine.check()
+    kinds = [record.check for record in found]
+    assert sorted(kinds) == ["process.deleted", "process.memfd", "process.traced"], found
+    names = dict(zip(kinds, (record.subject for record in found), strict=True))
+    assert "(w gone)" in names["process.deleted"]
+    assert "(w-traced)" in names["process.traced"]
+
+
+def test_a_process_off_the_list(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    with sleepers(guest) as pids:
+        task = task_of(machine, pids[1])
+        with intruder(machine) as made:
+            made.unlink(made.field("task_struct", "tasks", task))
+            assert pids[1] not in {process.pid for process in machine.processes()}
+            record = only(machine.check("processes"), "process.hidden")
+            assert (record.pid, record.severity, record.address) == (pids[1], "critical", task)
+            assert "NOT on: list of tasks" in record.evidence
+            assert "T1014" in record.attack
+        assert pids[1] in {process.pid for process in machine.processes()}
+        assert machine.check("processes") == []
+
+
+def test_a_process_out_of_the_pid_table(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    with sleepers(guest) as pids, intruder(machine) as made:
+        kernel = made.kernel
+        idr = Gva(kernel.symbol("init_pid_ns") + kernel.offset("pid_namespace", "idr"))
+        slot = slot_of(kernel, idr, pids[1])
+        made.word(slot, 0)
+        assert str(pids[1]) not in say(guest, "ls /proc").split()
+        record = only(machine.check("processes"), "process.unlisted")
+        assert record.pid == pids[1]
+        assert "NOT on: pid table" in record.evidence
+        made.restore()
+        assert str(pids[1]) in say(guest, "ls /proc").split()
+        assert machine.check("processes") == []
+
+
+def slot_of(kernel: Kernel, idr: Gva, number: int) -> int:
+    """Where an idr keeps the pointer of a number."""
+    at = kernel.memory.u64(Gva(idr + kernel.offset("idr", "idr_rt") + kernel.offset("xarray", "xa_head")))
+    while True:
+        node = Gva(at - xarray.INTERNAL)
+        shift = kernel.memory.read(Gva(node + kernel.offset("xa_node", "shift")), 1)[0]
+        slot = node + kernel.offset("xa_node", "slots") + 8 * (number >> shift & 63)
+        if not shift:
+            return slot
+        at = kernel.memory.u64(Gva(slot))
+
+
+def test_a_process_under_another_number(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    with sleepers(guest) as pids, intruder(machine) as made:
+        task = task_of(machine, pids[1])
+        made.word(made.field("task_struct", "pid", task), 99_999, 4)
+        record = only(machine.check("processes"), "process.pid")
+        assert f"number {pids[1]} of init_pid_ns leads to it" in record.evidence
+        made.restore()
+        assert machine.check("processes") == []
+
+
+def test_a_module_off_the_list(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    say(guest, "modprobe llc; modprobe veth; modprobe tun; true")
+    listed = {record.name: record for record in machine.modules()}
+    try:
+        with intruder(machine) as made:
+            made.unlink(made.field("module", "list", listed["veth"].module_struct))
+            assert "veth" not in say(guest, "cat /proc/modules")
+            record = only(machine.check("modules"), "module.hidden")
+            assert record.subject == "veth"
+            assert record.address == listed["veth"].module_struct
+        assert "veth" in say(guest, "cat /proc/modules")
+        assert machine.check("modules") == []
+    finally:
+        say(guest, "rmmod veth; rmmod tun; rmmod llc; true")
+
+
+def test_a_system_call_that_leads_elsewhere(machine: vmon.VirtualMachine) -> None:
+    with intruder(machine) as made:
+        table = made.kernel.symbol("sys_call_table")
+        getpid = made.kernel.symbols.find("__x64_sys_getpid")
+        assert getpid is not None
+        made.word(table + 8 * SWAPON, getpid)
+        record = only(machine.check("pointers"), "code.syscall")
+        assert record.address == table + 8 * SWAPON
+        assert any("sys_getpid" in line for line in record.evidence)
+    assert machine.check("pointers") == []
+
+
+def test_an_interrupt_gate_that_leads_out_of_the_kernel(machine: vmon.VirtualMachine) -> None:
+    with intruder(machine) as made:
+        gate = made.kernel.symbol("idt_table") + 16 * VECTOR
+        made.word(gate + 8, 0xFFFF_8000, 4)
+        record = only(machine.check("pointers"), "code.interrupt")
+        assert (record.subject, record.address) == (str(VECTOR), gate)
+    assert machine.check("pointers") == []
+
+
+def test_a_file_of_proc_read_by_somebody_else(machine: vmon.VirtualMachine) -> None:
+    from vmon.core.coverage import Gaps
+    from vmon.linux import procfs
+
+    with intruder(machine) as made:
+        entries = {path: entry for path, entry, _ in procfs.find_entries(made.kernel, Gaps())}
+        place = made.field("proc_dir_entry", "seq_ops", entries["/proc/modules"])
+        nobodys = made.kernel.memory.bases.vmalloc_base + (1 << 30)
+        made.word(place, nobodys)
+        record = only(machine.check("pointers"), "code.pointer")
+        assert "/proc/modules" in record.subject
+        assert record.address == place
+    assert machine.check("pointers") == []
+
+
+def test_code_that_changed_and_code_that_leads_away(machine: vmon.VirtualMachine) -> None:
+    symbols = machine.wide_kernel.symbols
+    # Some compilers put all of it into the system call, some into a function of its own.
+    found = (symbols.find(name) for name in ("__do_sys_swapon", "__x64_sys_swapon"))
+    function = next(gva for gva in found if gva is not None)
+    end = symbols.next_after(function)
+    assert end is not None and end - function > 512
+    with intruder(machine) as made:
+        # Behind its entry and away from what the kernel itself may change.
+        middle = (function + end) // 2 & ~63
+        old = made.kernel.memory.read(Gva(middle), 64)
+        made.write(middle, bytes(byte ^ 0x5A for byte in old))
+        record = only(machine.check("text"), "code.changed")
+        assert "sys_swapon" in record.subject
+    assert machine.check("text") == []
+    with intruder(machine) as made:
+        entry = function + 4 * (made.kernel.memory.read(function, 4) == bytes.fromhex("f30f1efa"))
+        made.write(entry, b"\xe9" + (0x3000_0000).to_bytes(4, "little"))
+        assert "code.detour" in {record.check for record in machine.check("text")}
+    assert machine.check("text") == []
+
+
+def test_the_kernels_own_changes_are_none(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    """Static keys, the function tracer, a kprobe, vmon's own probe: all change code, none is a finding."""
+    folder = "/sys/kernel/tracing"
+    say(guest, f"mkdir -p {folder}; mount -t tracefs t {folder}; true")
+    try:
+        say(guest, f"cd {folder}; echo function > current_tracer; echo 'p:x do_sys_openat2' > kprobe_events")
+        say(guest, f"cd {folder}; echo 1 > events/kprobes/x/enable; echo 1 > events/sched/enable")
+        assert machine.check("text", "pointers") == []
+        machine.install_probe()
+        assert machine.check("text", "pointers") == []
+        machine.remove_probe()
+    finally:
+        say(
+            guest,
+            f"cd {folder}; echo 0 > events/enable; echo nop > current_tracer; echo > kprobe_events; true",
+        )
+        say(guest, f"umount {folder}; true")
+    assert machine.check("text", "pointers") == []
+
+
+@pytest.mark.parametrize("fields", ["uid gid suid sgid euid egid fsuid fsgid", "euid fsuid"])
+def test_a_credential_written_over(guest: LabGuest, machine: vmon.VirtualMachine, fields: str) -> None:
+    with sleepers(guest, "su alice -c 'exec sleep 1000' & ") as pids, intruder(machine) as made:
+        wait_for_uid(machine, pids[1], 1000)
+        cred = int(
+            made.kernel.read_one("task_struct", "real_cred", task_of(machine, pids[1]))["real_cred"][0]
+        )
+        for field in fields.split():
+            made.word(made.field("cred", field, cred), 0, 4)
+        record = only(
+            machine.check("credentials"), "credential.raised" if "gid" in fields else "credential.setuid"
+        )
+        assert (record.pid, record.address) == (pids[1], cred)
+        made.restore()
+        assert machine.check("credentials") == []
+
+
+def wait_for_uid(vm: vmon.VirtualMachine, pid: int, uid: int) -> None:
+    import time
+
+    deadline = time.monotonic() + 10
+    while vm.process(pid).uid != uid or vm.process(pid).name != "sleep":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_credential_borrowed(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    with sleepers(guest, "su alice -c 'exec sleep 1000' & ") as pids, intruder(machine) as made:
+        wait_for_uid(machine, pids[1], 1000)
+        init = made.kernel.read_one("task_struct", "real_cred", task_of(machine, 1))["real_cred"][0]
+        made.word(made.field("task_struct", "real_cred", task_of(machine, pids[1])), int(init))
+        found = machine.check("credentials")
+        assert {(record.check, record.pid) for record in found} == {
+            ("credential.shared", 1),
+            ("credential.shared", pids[1]),
+        }
+        made.restore()
+        assert machine.check("credentials") == []
+
+
+def test_what_should_protect_and_does_not(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    assert machine.check("defences", expect=["process=w-user", "process=/bin/busybox"]) == []
+    missing = only(machine.check("defences", expect=["process=auditd"]), "defence.missing")
+    assert missing.attack == ["T1562.001"]
+    assert {record.check for record in machine.check("defences", expect=["seccomp=w-user"])} == {
+        "defence.seccomp"
+    }
+    with intruder(machine) as made:
+        made.write(made.kernel.symbol("modprobe_path"), b"/tmp/x\0")
+        if made.kernel.memory.u32(made.kernel.symbol("apparmor_initialized")):
+            made.word(made.kernel.symbol("apparmor_enabled"), 0, 4)
+        found = {record.check for record in machine.check("defences")}
+        assert "defence.helper" in found
+        assert ("defence.off" in found) == bool(
+            made.kernel.memory.u32(made.kernel.symbol("apparmor_initialized"))
+        )
+    assert machine.check("defences") == []
+
+
+def test_the_command(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    clean = CliRunner().invoke(cli, ["check", guest.name, "--only", "modules", "-o", "json"])
+    assert clean.exit_code == 0
+    assert json.loads(clean.stdout)["records"] == []
+    with sleepers(guest) as pids, intruder(machine) as made:
+        made.unlink(made.field("task_struct", "tasks", task_of(machine, pids[1])))
+        shown = CliRunner().invoke(cli, ["check", guest.name, "--only", "processes"])
+        assert type(shown.exception).__name__ == "FindingsReported"
+        assert f"process {pids[1]} (sleep) runs but is not on the kernel's list" in shown.stdout
+
+
+def test_no_view_is_empty(machine: vmon.VirtualMachine) -> None:
+    """Views that agree because none of them sees anything would prove nothing."""
+    from vmon.check.modules import find_everywhere
+    from vmon.check.processes import look
+    from vmon.core.coverage import Gaps
+
+    gaps = Gaps()
+    views = look(machine.wide_kernel, gaps).by
+    assert all(len(tasks) > 60 for view, tasks in views.items() if view != "run queue"), views
+    assert len(pidtable.find_pid_tables(machine.wide_kernel, gaps)) >= 2
+    modules = find_everywhere(machine.wide_kernel, gaps)
+    assert len(modules) == 3
+    assert gaps.records() == []
