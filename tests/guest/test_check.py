@@ -197,6 +197,8 @@ def test_an_interrupt_gate_that_leads_out_of_the_kernel(machine: vmon.VirtualMac
         made.word(gate + 8, 0xFFFF_8000, 4)
         record = only(machine.check("pointers"), "code.interrupt")
         assert (record.subject, record.address) == (str(VECTOR), gate)
+    assert len(machine.registers()) == 2
+    assert all(cpu.idt_base for cpu in machine.registers())
     assert machine.check("pointers") == []
 
 

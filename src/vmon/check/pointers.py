@@ -8,7 +8,7 @@ tracing code's names; a hostile guest can change those too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from vmon.check.looks import settled
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure, GuestDataError
+from vmon.core.ports import Registers
 from vmon.core.records.finding import FindingRecord
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
@@ -59,18 +60,27 @@ EARLY_GATES = "early_idt_handler_array"
 NOT_THERE = ("sys_ni_syscall", "__x64_sys_ni_syscall", "__ia32_sys_ni_syscall", "__ia32_sys_ni")
 
 
-def check_pointers(kernel: Kernel, gaps: Gaps, areas: Callable[[Gaps], CodeMap]) -> list[FindingRecord]:
-    """Every table. 100 to 200 ms, most of it /proc and the kernel's data. `areas` finds whose code is where."""
-    return settled(lambda seen: _Look(kernel, seen, areas(seen)).findings(), gaps)
+def check_pointers(
+    kernel: Kernel, gaps: Gaps, areas: Callable[[Gaps], CodeMap], registers: Sequence[Registers] = ()
+) -> list[FindingRecord]:
+    """Every table. 100 to 200 ms, most of it /proc and the kernel's data. `areas` finds whose code is where.
+
+    With `registers` of the vCPUs, that their interrupt table is the kernel's.
+    """
+    if not any(cpu.idt_base for cpu in registers):
+        gaps.add("interrupt table of the vCPUs", "not looked for", "no registers here", 0)
+    gaps.add("LSTAR", "not looked for", "QEMU does not tell it; the code behind it is checked", 0)
+    return settled(lambda seen: _Look(kernel, seen, areas(seen), registers).findings(), gaps)
 
 
 class _Look:
     """Every table, at one moment."""
 
-    def __init__(self, kernel: Kernel, gaps: Gaps, areas: CodeMap) -> None:
+    def __init__(self, kernel: Kernel, gaps: Gaps, areas: CodeMap, registers: Sequence[Registers]) -> None:
         self._kernel = kernel
         self._gaps = gaps
         self._code = areas
+        self._registers = registers
         self._found: dict[Hashable, FindingRecord] = {}
 
     def findings(self) -> dict[Hashable, FindingRecord]:
@@ -134,6 +144,13 @@ class _Look:
             return
         gates = interrupt.read_gates(self._kernel)
         start = self._kernel.symbol("idt_table")
+        for cpu in self._registers:
+            # It is seen at a read-only address of its own (CPU_ENTRY_AREA_RO_IDT); the memory is the same.
+            if cpu.idt_base and self._kernel.memory.gpa(Gva(cpu.idt_base)) != self._kernel.memory.gpa(start):
+                evidence = [
+                    f"vCPU {cpu.cpu} uses the table at {cpu.idt_base:#x}, the kernel's own is at {start:#x}"
+                ]
+                self._add("code.interrupt", f"table of vCPU {cpu.cpu}", evidence, cpu.idt_base)
         text = self._kernel.symbol("_stext"), self._kernel.symbol("_etext")
         for vector, handler in enumerate(gates.tolist()):
             symbol = self._kernel.symbols.at(handler)

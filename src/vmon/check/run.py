@@ -10,6 +10,7 @@ from vmon.check.defences import Expectation
 from vmon.check.text import Fingerprint
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import GuestDataError, UsageError
+from vmon.core.ports import Registers
 from vmon.core.records.finding import FindingRecord, Severity
 from vmon.linux import code
 from vmon.linux.code import CodeArea, CodeMap
@@ -40,6 +41,8 @@ class Basis:
     before: Fingerprint | None
     """The text at an earlier look at this boot."""
     expectations: Sequence[Expectation]
+    registers: Sequence[Registers] = ()
+    """Of every vCPU, where they can be read."""
 
 
 def check(kernel: Kernel, basis: Basis, subjects: Collection[str] = SUBJECTS) -> Answer[FindingRecord]:
@@ -65,7 +68,7 @@ def _checks(kernel: Kernel, basis: Basis, gaps: Gaps) -> dict[str, Callable[[], 
         "credentials": lambda: credentials.check_credentials(kernel, gaps),
         "modules": lambda: modules.check_modules(kernel, gaps),
         "pointers": lambda: pointers.check_pointers(
-            kernel, gaps, lambda seen: known_code(kernel, basis, seen)
+            kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.registers
         ),
         "text": lambda: text.check_text(
             kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.abi, basis.before

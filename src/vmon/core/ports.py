@@ -34,7 +34,7 @@ class RamRange:
 
 @dataclass(frozen=True, slots=True)
 class Registers:
-    """The control registers of one vCPU that say how its memory is mapped."""
+    """The registers of one vCPU that say how its memory is mapped and where it is."""
 
     cpu: int
     cr3: int
@@ -43,6 +43,8 @@ class Registers:
     rip: int
     cpl: int
     rsp: int = 0
+    idt_base: int = 0
+    """Address of the interrupt descriptor table; 0 where it is not told."""
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ import numpy as np
 
 from vmon.core.address import Gpa
 from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported, VmonError
-from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, WakeVm, WatchVm, WritePhys
+from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, Registers, WakeVm, WatchVm, WritePhys
 from vmon.core.records.guest import EvidenceRecord, GuestRecord
 from vmon.core.records.probe import DoctorRecord
 from vmon.core.records.process import ProcessRecord, SocketRecord
@@ -42,6 +42,7 @@ WIDE_WANTS = WANTS | views.WANTS
 HYPERVISOR_CHECK_S = 0.25
 CLOCK_ALARM_S = 2.0
 SETTLE_S = 0.1
+MAX_CPUS = 4096
 
 
 @runtime_checkable
@@ -105,6 +106,14 @@ class VirtualMachine(Acts, views.Views):
     def identity(self) -> str:
         """Names this very run of the guest: another one under the same target has another."""
         return self._connection.identity
+
+    def registers(self) -> list[Registers]:
+        """Of every vCPU, as the hypervisor tells them: a millisecond each. None for a dump that has none."""
+        found: list[Registers] = []
+        with contextlib.suppress(NotSupported):
+            while self._connection.regs is not None and len(found) < MAX_CPUS:
+                found.append(self._connection.regs.registers(len(found)))
+        return found
 
     @property
     def ram(self) -> ReadPhys:

@@ -138,6 +138,8 @@ def test_registers_of_firmware_and_of_linux() -> None:
     assert (linux.rip, linux.cr3) == (0xFFFFFFFFA1417A0B, 0x17804000)
     assert (linux.rsp, early.rsp) == (0xFFFFFFFFA2403E98, 0x6F94)
     assert (linux.cr4, linux.efer) == (0x751EB0, 0xD01)
+    assert linux.idt_base == 0xFFFFFE0000000000
+    assert registers("CR3=0 CR4=0 EFER=0 RIP=0 RSP=0 CPL=0", 0).idt_base == 0
 
 
 def test_registers_that_are_not_there() -> None:

@@ -12,6 +12,7 @@ from vmon.core.coverage import Answer, Gaps
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
+    from vmon.core.ports import Registers
     from vmon.core.records.finding import FindingRecord
 
 WANTS = run.WANTS
@@ -19,6 +20,10 @@ WANTS = run.WANTS
 
 class FindingViews(Subject):
     """Mixed into VirtualMachine."""
+
+    @abstractmethod
+    def registers(self) -> list[Registers]:
+        """Of every vCPU; none where they can't be read."""
 
     @property
     @abstractmethod
@@ -42,7 +47,9 @@ class FindingViews(Subject):
         kernel, abi = self.wide_kernel, load_abi()
         shelf = FingerprintShelf(self.identity, boot_of(kernel))
         before = shelf.load()
-        answer = run.check(kernel, run.Basis(abi, before, expectations), subjects or run.SUBJECTS)
+        answer = run.check(
+            kernel, run.Basis(abi, before, expectations, self.registers()), subjects or run.SUBJECTS
+        )
         if before is None and (not subjects or "text" in subjects):
             shelf.save(fingerprint(mask(kernel, own_text(kernel, abi), Gaps()), time.time()))
         return answer

@@ -23,6 +23,7 @@ ADDRESS_SPACE = re.compile(r'^ AS "memory", root: ')
 DEFAULT_RAM = re.compile(r"(pc|microvm|xen|mach-virt)\.ram|ram-node\d+")
 """Memory that machines make for themselves; query-memdev lists it too since QEMU 5.0."""
 HOST_ADDRESS = re.compile(r"^Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]+)\s*$")
+INTERRUPT_TABLE = re.compile(r"^IDT= *([0-9a-f]+) ", re.M)
 REGISTER = re.compile(r"\b(RIP|EIP|RSP|ESP|CR3|CR4|EFER|CPL) ?=([0-9a-f]+)\b")
 
 
@@ -72,6 +73,7 @@ def host_address(text: str) -> Hva:
 def registers(text: str, cpu: int) -> Registers:
     """The answer to `info registers` for one vCPU, in whichever mode it is."""
     values = {name: int(value, 16) for name, value in REGISTER.findall(text)}
+    table = INTERRUPT_TABLE.search(text)
     try:
         return Registers(
             cpu=cpu,
@@ -81,6 +83,7 @@ def registers(text: str, cpu: int) -> Registers:
             rip=values["RIP"] if "RIP" in values else values["EIP"],
             cpl=values["CPL"],
             rsp=values["RSP"] if "RSP" in values else values["ESP"],
+            idt_base=int(table[1], 16) if table else 0,
         )
     except KeyError as error:
         raise TargetError(
