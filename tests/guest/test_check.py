@@ -19,6 +19,7 @@ from vmon.cli import cli
 from vmon.core.address import Gva
 from vmon.core.ports import WritePhys
 from vmon.core.records.finding import FindingRecord
+from vmon.lab import matrix
 from vmon.lab.guest import LabGuest
 from vmon.linux import pidtable, xarray
 from vmon.linux.kernel import Kernel
@@ -217,26 +218,50 @@ def test_a_file_of_proc_read_by_somebody_else(machine: vmon.VirtualMachine) -> N
     assert machine.check("pointers") == []
 
 
-def test_code_that_changed_and_code_that_leads_away(machine: vmon.VirtualMachine) -> None:
-    symbols = machine.wide_kernel.symbols
+def swapon(kernel: Kernel) -> tuple[int, int]:
+    """Where a long function starts that nobody calls here, and where 64 bytes of code lie in the middle of it."""
     # Some compilers put all of it into the system call, some into a function of its own.
-    found = (symbols.find(name) for name in ("__do_sys_swapon", "__x64_sys_swapon"))
+    found = (kernel.symbols.find(name) for name in ("__do_sys_swapon", "__x64_sys_swapon"))
     function = next(gva for gva in found if gva is not None)
-    end = symbols.next_after(function)
+    end = kernel.symbols.next_after(function)
     assert end is not None and end - function > 512
+    return function, (function + end) // 2 & ~63
+
+
+def flipped(kernel: Kernel, gva: int) -> bytes:
+    return bytes(byte ^ 0x5A for byte in kernel.memory.read(Gva(gva), 64))
+
+
+def test_code_that_changed_and_code_that_leads_away(machine: vmon.VirtualMachine) -> None:
+    function, middle = swapon(machine.wide_kernel)
     with intruder(machine) as made:
-        # Behind its entry and away from what the kernel itself may change.
-        middle = (function + end) // 2 & ~63
-        old = made.kernel.memory.read(Gva(middle), 64)
-        made.write(middle, bytes(byte ^ 0x5A for byte in old))
+        made.write(middle, flipped(made.kernel, middle))
         record = only(machine.check("text"), "code.changed")
         assert "sys_swapon" in record.subject
     assert machine.check("text") == []
     with intruder(machine) as made:
-        entry = function + 4 * (made.kernel.memory.read(function, 4) == bytes.fromhex("f30f1efa"))
+        entry = function + 4 * (made.kernel.memory.read(Gva(function), 4) == bytes.fromhex("f30f1efa"))
         made.write(entry, b"\xe9" + (0x3000_0000).to_bytes(4, "little"))
         assert "code.detour" in {record.check for record in machine.check("text")}
     assert machine.check("text") == []
+
+
+def test_all_code_is_as_in_the_kernels_own_file(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    """Every byte of it, but what the kernel says that it changes; and what differs is found without an earlier look."""
+    from vmon.core.errors import UsageError
+    from vmon.lab.kernels import find_kernel
+
+    series = next(name for name in matrix.names() if machine.guest.release.startswith(f"{name}."))
+    file = find_kernel(series).vmlinuz
+    assert machine.check("text", image=file) == []
+    with intruder(machine) as made:
+        _, middle = swapon(made.kernel)
+        made.write(middle, flipped(made.kernel, middle))
+        kinds = {record.check for record in machine.check("text", image=file)}
+        assert kinds == {"code.file", "code.changed"}
+    other = find_kernel("6.1" if series != "6.1" else "7.2").vmlinuz
+    with pytest.raises(UsageError, match="another kernel"):
+        machine.check("text", image=other)
 
 
 def test_the_kernels_own_changes_are_none(guest: LabGuest, machine: vmon.VirtualMachine) -> None:

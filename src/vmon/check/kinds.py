@@ -96,6 +96,12 @@ KINDS: dict[str, Kind] = {
         "the code of {} is not what it was when this boot was first looked at",
         "a live patch, or a kind of change to its own code that vmon does not know",
     ),
+    "code.file": Kind(
+        "critical",
+        ("T1014",),
+        "the code of {} is not what the kernel's own file has there",
+        "a live patch, or a kind of change as the kernel starts that vmon does not know",
+    ),
     "code.pointer": Kind(
         "critical",
         ("T1014",),

@@ -12,6 +12,7 @@ from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import GuestDataError, UsageError
 from vmon.core.ports import Registers
 from vmon.core.records.finding import FindingRecord, Severity
+from vmon.kernel.vmlinux import Vmlinux
 from vmon.linux import code
 from vmon.linux.code import CodeArea, CodeMap
 from vmon.linux.kernel import Kernel
@@ -43,6 +44,8 @@ class Basis:
     expectations: Sequence[Expectation]
     registers: Sequence[Registers] = ()
     """Of every vCPU, where they can be read."""
+    image: Vmlinux | None = None
+    """The file of the guest's kernel, where it was given."""
 
 
 def check(kernel: Kernel, basis: Basis, subjects: Collection[str] = SUBJECTS) -> Answer[FindingRecord]:
@@ -71,7 +74,7 @@ def _checks(kernel: Kernel, basis: Basis, gaps: Gaps) -> dict[str, Callable[[], 
             kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.registers
         ),
         "text": lambda: text.check_text(
-            kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.abi, basis.before
+            kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.abi, basis.before, basis.image
         ),
         "habits": lambda: habits.check_habits(kernel, gaps),
         "defences": lambda: defences.check_defences(kernel, gaps, basis.expectations),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import click
 
@@ -37,17 +38,29 @@ VIEW = View(
     show_default=True,
     help="Leave out what is less.",
 )
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The vmlinuz or vmlinux of the guest's kernel: its code is compared with it.",
+)
 @click.option("--brief", is_flag=True, help="A line each, without the evidence.")
 @output_option
 def check(
-    target: str, only: tuple[str, ...], expect: tuple[str, ...], least: str, brief: bool, output: str
+    target: str,
+    only: tuple[str, ...],
+    expect: tuple[str, ...],
+    least: str,
+    image: Path | None,
+    brief: bool,
+    output: str,
 ) -> None:
     """Compare views of TARGET that should agree, and say where they don't.
 
     Its code is compared with the first check of this boot. Ends with 40 where something was found.
     """
     with attached(target) as vm:
-        answer = vm.check(*only, expect=expect)
+        answer = vm.check(*only, expect=expect, image=image)
     kept = [record for record in answer if SEVERITIES.index(record.severity) >= SEVERITIES.index(least)]
     found = Answer(kept, answer.coverage)
     write_records(found, output, VIEW)

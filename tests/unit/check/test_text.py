@@ -13,7 +13,8 @@ NOTHING = np.zeros(0, dtype=np.uint64)
 
 def masked(data: bytes) -> Masked:
     places = Patchable(*[NOTHING] * 6)
-    return Masked(Text(Gva(START), Gpa(0), data), np.frombuffer(data, dtype=np.uint8), places)
+    code = np.frombuffer(data, dtype=np.uint8)
+    return Masked(Text(Gva(START), Gpa(0), data), code, np.zeros(len(data), dtype=bool), places)
 
 
 def test_a_fingerprint_changes_where_the_code_does_and_nowhere_else() -> None:

@@ -27,7 +27,7 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def check(self, *subjects: str, expect: Sequence[str]) -> Answer[FindingRecord]:
+    def check(self, *subjects: str, expect: Sequence[str], image: object) -> Answer[FindingRecord]:
         self.asked.append((subjects, tuple(expect)))
         return Answer(self.found, [GAP])
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmon.check import run
 from vmon.core.coverage import Answer, Gaps
+from vmon.core.errors import UsageError
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
@@ -30,26 +32,39 @@ class FindingViews(Subject):
     def identity(self) -> str:
         """Names this very run of the guest."""
 
-    def check(self, *subjects: str, expect: Sequence[str] = ()) -> Answer[FindingRecord]:
+    def check(
+        self, *subjects: str, expect: Sequence[str] = (), image: str | Path | None = None
+    ) -> Answer[FindingRecord]:
         """Differences between what should agree, the worst first; none on a guest that nobody touched.
 
         `subjects` of vmon.check.run.SUBJECTS, all by default. `expect` holds process=NAME and seccomp=NAME. The code
-        is compared with the first check of this boot. 0.3 to 0.6 s. UsageError for a subject or expectation that
-        does not exist.
+        is compared with the first check of this boot, and with `image`, the vmlinuz or vmlinux of the guest's kernel,
+        where it is given. 0.3 to 0.6 s. UsageError for a subject or expectation that does not exist, and for a file
+        that is another kernel's.
         """
         from vmon.check.defences import parse_expectation  # noqa: PLC0415
         from vmon.check.text import fingerprint, mask, own_text  # noqa: PLC0415
+        from vmon.core.bzimage import unpack  # noqa: PLC0415
+        from vmon.kernel.vmlinux import Vmlinux  # noqa: PLC0415
         from vmon.monitor.fingerprints import FingerprintShelf  # noqa: PLC0415
         from vmon.probe.abi import load_abi  # noqa: PLC0415
         from vmon.probe.tenant import boot_of  # noqa: PLC0415
 
+        file = Vmlinux(unpack(_read(image))) if image is not None else None
         expectations = [parse_expectation(text) for text in expect]
         kernel, abi = self.wide_kernel, load_abi()
         shelf = FingerprintShelf(self.identity, boot_of(kernel))
         before = shelf.load()
         answer = run.check(
-            kernel, run.Basis(abi, before, expectations, self.registers()), subjects or run.SUBJECTS
+            kernel, run.Basis(abi, before, expectations, self.registers(), file), subjects or run.SUBJECTS
         )
         if before is None and (not subjects or "text" in subjects):
             shelf.save(fingerprint(mask(kernel, own_text(kernel, abi), Gaps()), time.time()))
         return answer
+
+
+def _read(image: str | Path) -> bytes:
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{image}: {error.strerror}") from error
