@@ -15,10 +15,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from vmon.check.kinds import KINDS
 from vmon.cli import COMMANDS, cli
 from vmon.core import coverage, errors, records
 
 PAGE = Path(__file__).with_name("reference.md")
+CHECKS = Path(__file__).with_name("checks.md")
+TABLE = "<!-- written by ./dev docs from vmon.check.kinds -->\n"
 
 
 def reference() -> str:
@@ -104,6 +107,18 @@ def first_line(item: object) -> str:
     return (inspect.getdoc(item) or "").split("\n")[0]
 
 
+def checks() -> str:
+    """docs/checks.md with its table anew: what stands before it is written by people."""
+    before = CHECKS.read_text().split(TABLE)[0]
+    rows = [
+        f"| `{name}` | {kind.severity} | {' '.join(kind.attack)} | {kind.said.format('...')} | {kind.could_be} |"
+        for name, kind in KINDS.items()
+    ]
+    head = "| check | severity | ATT&CK | what is found | what it could also be |\n|---|---|---|---|---|"
+    return before + TABLE + "\n" + "\n".join([head, *rows]) + "\n"
+
+
 if __name__ == "__main__":
-    PAGE.write_text(reference())
-    sys.stdout.write(f"wrote {PAGE.name}\n")
+    for page, text in ((PAGE, reference()), (CHECKS, checks())):
+        page.write_text(text)
+        sys.stdout.write(f"wrote {page.name}\n")
