@@ -32,6 +32,7 @@ COMMANDS = {
         "Compare views of a guest that should agree, and say where they don't.",
     ),
     "modules": ("vmon.cli.kernel", "modules", "List the modules loaded into a guest's kernel."),
+    "dmesg": ("vmon.cli.dmesg", "dmesg", "Show the log of a guest's kernel."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),
     "kill": ("vmon.cli.kill", "kill", "End a process of a guest, or send it another signal."),

@@ -211,6 +211,7 @@ class CModel:
     """Structures in a shorthand, laid out as a C compiler does: "pid:s32 comm:char*16 tasks:list_head :anon".
 
     A type is a scalar, a structure declared before, or either with *COUNT; no name makes an anonymous member.
+    A scalar with /BITS is a bit-field: those that follow one another share a scalar while there is room.
     """
 
     def __init__(self) -> None:
@@ -226,10 +227,24 @@ class CModel:
     def declare(self, name: str, fields: str, union: bool = False) -> None:
         members: list[tuple[str, int, int, int]] = []
         at = align = 0
+        taken = 0
         for word in fields.split():
             member, _, type_name = word.partition(":")
             base, star, count_text = type_name.partition("*")
+            base, _, bits_text = base.partition("/")
             type_id, size, alignment = self._types[base]
+            if bits_text:
+                bits = int(bits_text)
+                if taken and taken + bits <= 8 * size:
+                    at -= size
+                else:
+                    taken = 0
+                    at += -at % alignment
+                members.append((member, type_id, 8 * at + taken, bits))
+                at, taken = at + size, taken + bits
+                align = max(align, alignment)
+                continue
+            taken = 0
             if star:
                 type_id = self.btf.array(type_id, int(count_text))
                 size *= int(count_text)
