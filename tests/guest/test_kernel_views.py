@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 import vmon
 from tests.guest.conftest import say
+from vmon.core.errors import UsageError
 from vmon.lab.guest import LabGuest
 
 
@@ -94,3 +97,95 @@ def test_dmesg(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     )
     assert compare()[0] > 0
     say(guest, "echo ratelimit > /proc/sys/kernel/printk_devkmsg")
+
+
+NAMED = """
+    kernel.kptr_restrict kernel.dmesg_restrict kernel.modules_disabled kernel.kexec_load_disabled
+    kernel.yama.ptrace_scope kernel.randomize_va_space kernel.unprivileged_bpf_disabled
+    kernel.perf_event_paranoid kernel.core_pattern kernel.modprobe fs.suid_dumpable kernel.sysrq
+    fs.protected_symlinks fs.protected_hardlinks fs.protected_fifos fs.protected_regular
+    net.ipv4.ip_forward net.ipv4.conf.all.rp_filter user.max_user_namespaces
+    kernel.unprivileged_userns_clone kernel.tainted kernel.pid_max kernel.threads-max
+    kernel.random.boot_id vm.mmap_min_addr net.core.bpf_jit_harden
+"""
+
+
+def told_settings(guest: LabGuest) -> dict[str, str]:
+    """Values under /proc/sys by the name that sysctl gives them; of what has several lines all."""
+    found: dict[str, list[str]] = {}
+    for line in say(guest, "find /proc/sys -type f | xargs grep -H '' 2>/dev/null || true").split("\n"):
+        path, _, value = line.partition(":")
+        found.setdefault(path.removeprefix("/proc/sys/").replace(".", "%"), []).append(value)
+    return {
+        name.replace("/", ".").replace("%", "/"): "\n".join(lines) for name, lines in found.items() if name
+    }
+
+
+def test_sysctl(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    change = (
+        "cd /proc/sys; echo {} > kernel/kptr_restrict; echo {} > fs/protected_fifos; "
+        "echo '{}' > kernel/core_pattern"
+    )
+    old = say(
+        guest, "cd /proc/sys; cat kernel/kptr_restrict fs/protected_fifos kernel/core_pattern"
+    ).splitlines()
+    say(guest, change.format(2, 1, "|/sbin/keep %p"))
+    # A dot in the name of an interface is no dot between names.
+    say(guest, "modprobe dummy numdummies=0 && ip link add name a.b type dummy")
+    told = told_settings(guest)
+    seen = vm.sysctl()
+    again = told_settings(guest)
+    modes = dict(
+        reversed(line.split(" ", 1))
+        for line in say(guest, "cd /proc/sys; find . -type f | xargs stat -c '%a %n'").splitlines()
+    )
+    say(guest, "ip link del a.b; rmmod dummy; " + change.format(*old))
+    assert sorted(record.name for record in seen) == sorted(
+        name[2:].replace(".", "%").replace("/", ".").replace("%", "/") for name in modes
+    )
+    assert [int(record.mode, 8) for record in seen] == [
+        int(modes["./" + record.name.replace("/", "%").replace(".", "/").replace("%", ".")], 8)
+        for record in seen
+    ]
+    values = {record.name: record.value for record in seen if record.value is not None}
+    differ = {
+        name: (value, told.get(name), again.get(name))
+        for name, value in values.items()
+        if value not in (told.get(name, ""), again.get(name, ""))
+    }
+    assert differ == {}
+    # Nearly all are followed, and of those that matter for security every one.
+    assert len(values) > 0.9 * len(told)
+    present = [name for name in NAMED.split() if name in told]
+    assert len(present) > 20
+    assert set(present) <= values.keys()
+    assert values["kernel.core_pattern"] == "|/sbin/keep %p"
+    assert "net.ipv4.conf.a/b.rp_filter" in values
+    hidden = [record for record in seen if record.value is None and int(record.mode, 8) & 0o444]
+    assert [(gap.what, gap.reason, gap.count) for gap in seen.coverage] == [
+        ("value", "not looked for", len(hidden))
+    ]
+    assert [record.name for record in vm.sysctl(["kernel.kptr_*"])] == ["kernel.kptr_restrict"]
+    with pytest.raises(UsageError, match="no setting kernel"):
+        vm.sysctl(["kernel.nix"])
+
+
+def test_lsm(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    told = say(
+        guest,
+        "mkdir -p /run/sec; mount -t securityfs none /run/sec; cat /run/sec/lsm; echo;"
+        " cat /run/sec/lockdown; cat /proc/sys/kernel/yama/ptrace_scope; umount /run/sec; rmdir /run/sec",
+    )
+    names, levels, scope = told.split("\n")[:3]
+    seen = vm.lsm()
+    assert [record.name for record in seen] == names.split(",")
+    assert all(record.listed for record in seen)
+    state = {record.name: record.state for record in seen}
+    assert f"[{state['lockdown']}]" in levels.split()
+    assert state["yama"] == f"ptrace_scope {scope}"
+    hooks = {record.name: record.hooks or 0 for record in seen}
+    # include/linux/lsm_hook_defs.h: yama has four, lockdown one, in every kernel of the matrix.
+    assert hooks["yama"] == 4
+    assert hooks["lockdown"] == 1
+    assert hooks["capability"] >= 15
+    assert seen.coverage == []

@@ -34,6 +34,7 @@ WITHOUT = {
     "cli/kernel.py": "tables of records that the guest tests ask for; cli/listing.py is tested",
     "cli/lab.py": "the guest tests boot with it",
     "cli/lab_host.py": "the guest tests boot with it",
+    "cli/sysctl.py": "the guest tests ask for its records; cli/output.py is tested",
     "monitor/guests.py": "names what transport/guests.py finds, tested there",
 }
 LAYERS = ("core", "arch", "kernel", "linux", "probe", "control", "check", "monitor", "cli")

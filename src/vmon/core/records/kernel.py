@@ -24,3 +24,17 @@ class ModuleRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: str | None
     module_struct: int
     """Address of its struct module."""
+
+
+class SecurityModuleRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One Linux security module (LSM)."""
+
+    name: str
+    id: int | None
+    """LSM_ID of uapi/linux/lsm.h; None on kernels before 6.8."""
+    listed: bool
+    """Whether the kernel names it in /sys/kernel/security/lsm. One that hooks and is not listed should not be."""
+    hooks: int | None
+    """Hooks at which it is asked; None where the kernel does not tell."""
+    state: str | None
+    """Of lockdown its level: none, integrity, confidentiality. Of yama its ptrace_scope."""
