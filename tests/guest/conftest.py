@@ -24,9 +24,9 @@ LONG_VARIABLE = "VMON_TEST_LONG"
 
 
 def build_overlay(folder: Path) -> Path:
-    """Make a folder to lay over the guests' root: the oracle and the workload, built for any kernel."""
+    """Make a folder to lay over the guests' root: the programs of `inside`, built for any kernel."""
     (folder / "lab").mkdir(parents=True)
-    for name in ("oracle", "workload"):
+    for name in ("oracle", "workload", "bpf"):
         command = ["gcc", "-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
         subprocess.run([*command, "-o", folder / "lab" / name, INSIDE / f"{name}.c"], check=True)
     return folder

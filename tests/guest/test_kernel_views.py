@@ -189,3 +189,54 @@ def test_lsm(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     assert hooks["lockdown"] == 1
     assert hooks["capability"] >= 15
     assert seen.coverage == []
+
+
+def test_bpf(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    child = say(guest, "/lab/bpf hold").strip()
+    told = say(guest, "/lab/bpf list").splitlines()
+    programs, maps = vm.bpf_programs(), vm.bpf_maps()
+    numbers = {
+        "prog": {name: number for number, name in enumerate(PROGRAM_TYPES)},
+        "map": {name: number for number, name in enumerate(MAP_TYPES)},
+    }
+    lines = [
+        f"prog {record.id} {numbers['prog'][record.type]} [{record.name}] {record.tag} {record.uid} "
+        f"{record.load_time_ns} {record.instructions} {record.jited_size} [{','.join(map(str, record.map_ids))}]"
+        for record in programs
+    ]
+    lines += [
+        f"map {record.id} {numbers['map'][record.type]} [{record.name}] {record.key_size} {record.value_size} "
+        f"{record.max_entries} {record.flags}"
+        for record in maps
+    ]
+    assert lines == told
+    own = {record.name: record for record in programs}["vmon_with_map"]
+    held = {record.name: record for record in maps}["vmon_map"]
+    assert (own.type, own.map_ids, own.uid, own.attach_type) == ("socket_filter", [held.id], 0, None)
+    assert (held.type, held.key_size, held.value_size, held.max_entries) == ("hash", 4, 24, 7)
+    assert own.jited
+    assert own.jited_address is not None
+    assert programs.coverage == []
+    assert maps.coverage == []
+    # One that is unloaded is gone.
+    say(
+        guest,
+        f"kill {child}; i=0; while /lab/bpf list | grep -q vmon_; do i=$((i+1)); [ $i -lt 50 ]; sleep 0.1; done",
+    )
+    assert "vmon_alone" not in [record.name for record in vm.bpf_programs()]
+
+
+# Numbers of uapi/linux/bpf.h by their names.
+PROGRAM_TYPES = [
+    "unspec",
+    "socket_filter",
+    "kprobe",
+    "sched_cls",
+    "sched_act",
+    "tracepoint",
+    "xdp",
+    "perf_event",
+    "cgroup_skb",
+    "cgroup_sock",
+]
+MAP_TYPES = ["unspec", "hash", "array", "prog_array", "perf_event_array", "percpu_hash", "percpu_array"]

@@ -28,6 +28,7 @@ WITHOUT = {
     ),
     "arch/x86_64/__init__.py": "a docstring alone",
     "cli/attached.py": "every test of a command goes through it",
+    "cli/bpf.py": "the guest tests ask for its records; cli/output.py is tested",
     "cli/dmesg.py": "the guest tests ask for its records; cli/output.py is tested",
     "cli/dump.py": "the guest tests write and read dumps of real guests; tests/unit/transport writes fake ones",
     "cli/guests.py": "shows what transport/guests.py finds, tested there",

@@ -35,6 +35,7 @@ COMMANDS = {
     "dmesg": ("vmon.cli.dmesg", "dmesg", "Show the log of a guest's kernel."),
     "sysctl": ("vmon.cli.sysctl", "sysctl", "Show the settings of a guest's kernel."),
     "lsm": ("vmon.cli.kernel", "lsm", "List the security modules of a guest's kernel."),
+    "bpf": ("vmon.cli.bpf", "bpf", "List the BPF programs in a guest's kernel, or its maps."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),
     "kill": ("vmon.cli.kill", "kill", "End a process of a guest, or send it another signal."),

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import UsageError
-from vmon.linux import lsm, module, printk, sysctl
+from vmon.linux import bpf, lsm, module, printk, sysctl
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
+    from vmon.core.records.bpf import BpfMapRecord, BpfProgramRecord
     from vmon.core.records.kernel import ModuleRecord, SecurityModuleRecord
     from vmon.core.records.log import LogRecord
     from vmon.core.records.setting import SettingRecord
 
-WANTS = module.WANTS | printk.WANTS | sysctl.WANTS | lsm.WANTS
+WANTS = module.WANTS | printk.WANTS | sysctl.WANTS | lsm.WANTS | bpf.WANTS
 
 
 class KernelViews(Subject):
@@ -55,3 +56,13 @@ class KernelViews(Subject):
         """Security modules in the order in which they are asked, and the level of lockdown. About a millisecond."""
         gaps = Gaps()
         return Answer(lsm.find_security_modules(self.wide_kernel, gaps), gaps)
+
+    def bpf_programs(self) -> Answer[BpfProgramRecord]:
+        """Loaded BPF programs by id, as bpftool prog. BadStructure where the kernel's table of them is none."""
+        gaps = Gaps()
+        return Answer(bpf.find_programs(self.wide_kernel, gaps), gaps)
+
+    def bpf_maps(self) -> Answer[BpfMapRecord]:
+        """BPF maps by id, as bpftool map. BadStructure where the kernel's table of them is none."""
+        gaps = Gaps()
+        return Answer(bpf.find_maps(self.wide_kernel, gaps), gaps)
