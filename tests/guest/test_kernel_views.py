@@ -195,10 +195,8 @@ def test_bpf(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     child = say(guest, "/lab/bpf hold").strip()
     told = say(guest, "/lab/bpf list").splitlines()
     programs, maps = vm.bpf_programs(), vm.bpf_maps()
-    numbers = {
-        "prog": {name: number for number, name in enumerate(PROGRAM_TYPES)},
-        "map": {name: number for number, name in enumerate(MAP_TYPES)},
-    }
+    # As uapi/linux/bpf.h has them; the guest has no others.
+    numbers = {"prog": {"socket_filter": 1, "cgroup_skb": 8, "tracing": 26}, "map": {"hash": 1, "array": 2}}
     lines = [
         f"prog {record.id} {numbers['prog'][record.type]} [{record.name}] {record.tag} {record.uid} "
         f"{record.load_time_ns} {record.instructions} {record.jited_size} [{','.join(map(str, record.map_ids))}]"
@@ -226,17 +224,49 @@ def test_bpf(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     assert "vmon_alone" not in [record.name for record in vm.bpf_programs()]
 
 
-# Numbers of uapi/linux/bpf.h by their names.
-PROGRAM_TYPES = [
-    "unspec",
-    "socket_filter",
-    "kprobe",
-    "sched_cls",
-    "sched_act",
-    "tracepoint",
-    "xdp",
-    "perf_event",
-    "cgroup_skb",
-    "cgroup_sock",
-]
-MAP_TYPES = ["unspec", "hash", "array", "prog_array", "perf_event_array", "percpu_hash", "percpu_array"]
+def test_hooks(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    say(
+        guest,
+        "modprobe veth; mount -t debugfs none /sys/kernel/debug; mount -t tracefs none /sys/kernel/tracing;"
+        "cd /sys/kernel/tracing; echo 'p:vmon/one vfs_open' > kprobe_events;"
+        "echo 'r:vmon/back vfs_rename' >> kprobe_events; echo 'p:vmon/two vfs_open' >> kprobe_events;"
+        "echo 'p:vmon/off vfs_mkdir' >> kprobe_events; echo 'p:vmon/mod veth_open' >> kprobe_events;"
+        "for at in one two back mod; do echo 1 > events/vmon/$at/enable; done;"
+        "echo vfs_write > set_ftrace_filter; echo function > current_tracer",
+    )
+    probes = say(guest, "cat /sys/kernel/debug/kprobes/list")
+    traced = say(guest, "cat /sys/kernel/tracing/enabled_functions")
+    seen = vm.hooks()
+    say(
+        guest,
+        "cd /sys/kernel/tracing; echo nop > current_tracer; echo > set_ftrace_filter;"
+        "for at in one two back mod; do echo 0 > events/vmon/$at/enable; done; echo > kprobe_events;"
+        "cd /; umount /sys/kernel/tracing /sys/kernel/debug; rmmod veth",
+    )
+    by_kind = {
+        kind: [record for record in seen if record.kind.endswith(kind)] for kind in ("probe", "ftrace")
+    }
+    told = []
+    for line in probes.splitlines():
+        address, kind, place, *rest = line.split()
+        state = [word for word in ["gone", "disabled", "optimized", "ftrace"] if f"[{word.upper()}]" in line]
+        name = "[veth]" if "veth" in rest else place.split("+")[0]
+        told.append((int(address, 16), {"k": "kprobe", "r": "kretprobe"}[kind], name, state))
+    assert sorted((r.address, r.kind, r.function, r.state) for r in by_kind["probe"]) == sorted(told)
+    assert len(told) == 5
+    dispatchers = {(record.kind, *record.handlers) for record in by_kind["probe"]}
+    assert dispatchers == {("kprobe", "kprobe_dispatcher"), ("kretprobe", "kretprobe_dispatcher")}
+    lines = [line.split() for line in traced.splitlines() if not line.startswith("\t")]
+    functions = {
+        "[veth]" if "[veth]" in words else words[0]: int(words[words[1].startswith("[") + 1].strip("()"))
+        for words in lines
+    }
+    assert {record.function: record.users for record in by_kind["ftrace"]} == functions
+    assert functions.keys() == {"vfs_open", "vfs_write", "vfs_rename", "[veth]"}
+    calls = {record.function: record.handlers for record in by_kind["ftrace"]}
+    assert calls["vfs_open"] == ["kprobe_ftrace_handler"]
+    assert calls["vfs_write"] == ["function_trace_call"]
+    assert seen.coverage == []
+    after = vm.hooks()
+    assert after == []
+    assert after.coverage == []

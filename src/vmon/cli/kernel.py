@@ -1,10 +1,10 @@
-"""`vmon modules`, `vmon lsm`: what is in a guest's kernel. Reads the guest, changes nothing."""
+"""`vmon modules`, `vmon lsm`, `vmon hooks`: what is in a guest's kernel. Reads the guest, changes nothing."""
 
 from __future__ import annotations
 
 from vmon.cli.listing import listing
 from vmon.cli.output import View
-from vmon.core.records.kernel import ModuleRecord, SecurityModuleRecord
+from vmon.core.records.kernel import HookRecord, ModuleRecord, SecurityModuleRecord
 
 MODULES = View(
     ModuleRecord,
@@ -35,4 +35,25 @@ lsm = listing(
     "List the security modules of the kernel of TARGET, in the order in which they are asked.",
     LSM,
     lambda vm: vm.lsm(),
+)
+
+HOOKS = View(
+    HookRecord,
+    ("KIND", "ADDRESS", "FUNCTION", "STATE", "USERS", "MISSED", "CALLS"),
+    lambda record: (
+        record.kind,
+        f"{record.address:016x}",
+        record.function and f"{record.function}+{record.offset:#x}",
+        " ".join(record.state) or None,
+        record.users,
+        record.missed,
+        ", ".join(record.handlers) or None,
+    ),
+    "nothing hooks the kernel's functions by kprobes or ftrace",
+)
+hooks = listing(
+    "hooks",
+    "List the kprobes, kretprobes and functions hooked by ftrace in the kernel of TARGET.",
+    HOOKS,
+    lambda vm: vm.hooks(),
 )

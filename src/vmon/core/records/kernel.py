@@ -38,3 +38,23 @@ class SecurityModuleRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Hooks at which it is asked; None where the kernel does not tell."""
     state: str | None
     """Of lockdown its level: none, integrity, confidentiality. Of yama its ptrace_scope."""
+
+
+class HookRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One place of the guest's kernel at which something else is called: a kprobe, a kretprobe, or ftrace."""
+
+    kind: str
+    """kprobe, kretprobe, ftrace."""
+    address: int
+    function: str | None
+    """Function that the address is in; `[veth]` is a module's code; None: no code that the kernel knows."""
+    offset: int
+    """Bytes from its start."""
+    handlers: list[str]
+    """What is called, `name+0xoffset`; an address that is in no known code is written in hexadecimal."""
+    state: list[str]
+    """disabled, gone, optimized, ftrace (a kprobe that ftrace carries out); enabled (of ftrace)."""
+    users: int
+    """How many want to be called there."""
+    missed: int | None
+    """Times that a kprobe was not called because another was being served; None for ftrace."""

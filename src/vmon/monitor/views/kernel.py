@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import UsageError
-from vmon.linux import bpf, lsm, module, printk, sysctl
+from vmon.linux import bpf, ftrace, kprobe, lsm, module, printk, sysctl
+from vmon.linux.where import Where
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.bpf import BpfMapRecord, BpfProgramRecord
-    from vmon.core.records.kernel import ModuleRecord, SecurityModuleRecord
+    from vmon.core.records.kernel import HookRecord, ModuleRecord, SecurityModuleRecord
     from vmon.core.records.log import LogRecord
     from vmon.core.records.setting import SettingRecord
 
-WANTS = module.WANTS | printk.WANTS | sysctl.WANTS | lsm.WANTS | bpf.WANTS
+WANTS = module.WANTS | printk.WANTS | sysctl.WANTS | lsm.WANTS | bpf.WANTS | kprobe.WANTS | ftrace.WANTS
 
 
 class KernelViews(Subject):
@@ -66,3 +67,13 @@ class KernelViews(Subject):
         """BPF maps by id, as bpftool map. BadStructure where the kernel's table of them is none."""
         gaps = Gaps()
         return Answer(bpf.find_maps(self.wide_kernel, gaps), gaps)
+
+    def hooks(self) -> Answer[HookRecord]:
+        """Kprobes, kretprobes and functions that ftrace hooks, by address; 5 ms, once 200 more for the symbols' names.
+
+        BadStructure where the kernel's tables of them are none.
+        """
+        gaps, kernel = Gaps(), self.wide_kernel
+        where = Where(kernel, gaps)
+        found = kprobe.find_kprobes(kernel, where, gaps) + ftrace.find_traced(kernel, where, gaps)
+        return Answer(found, gaps)
