@@ -270,3 +270,54 @@ def test_hooks(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     after = vm.hooks()
     assert after == []
     assert after.coverage == []
+
+
+KEY_MARKS = (
+    *((0, "I", "instantiated"), (1, "R", "revoked"), (2, "D", "dead"), (3, "Q", "in quota")),
+    *((4, "U", "under construction"), (5, "N", "negative"), (6, "i", "invalidated")),
+)
+USER_MAY_SEE = 0x0001_0000
+
+
+def test_keys(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    before = int(say(guest, "date +%s"))
+    timed, revoked, ring = (int(word) for word in say(guest, "/lab/keys").split())
+    # The kernel is done with what it collects soon after.
+    say(guest, "sleep 0.3")
+    told = {}
+    for line in say(guest, "cat /proc/keys").splitlines():
+        serial, marks, usage, _, perm, uid, gid, kind, text = line.split(None, 8)
+        told[int(serial, 16)] = (marks, int(usage), int(perm, 16), int(uid), int(gid), kind, text)
+    users = [
+        [int(number) for number in line.replace("/", " ").replace(":", " ").split()]
+        for line in say(guest, "cat /proc/key-users").splitlines()
+    ]
+    seen, seen_users = vm.keys(), vm.key_users()
+    say(guest, "/lab/keys clear")
+    by_serial = {record.serial: record for record in seen}
+    assert told.keys() <= by_serial.keys()
+    # What is not in /proc/keys may not be seen by its owner either.
+    assert not [
+        record
+        for record in seen
+        if record.serial not in told and record.uid == 0 and record.permissions & USER_MAY_SEE
+    ]
+    for serial, (marks, usage, perm, uid, gid, kind, text) in told.items():
+        record = by_serial[serial]
+        assert (record.usage, record.permissions, record.uid) == (usage, perm, uid)
+        assert record.gid == (None if gid == 65534 else gid)
+        assert record.type[:9] == kind
+        assert sorted(record.state) == sorted(name for at, mark, name in KEY_MARKS if marks[at] == mark)
+        assert text.startswith(record.description)
+        if record.type == "keyring" and not {"revoked", "dead"} & set(record.state):
+            assert text == f"{record.description}: {record.keys or 'empty'}"
+    assert [
+        (r.uid, r.usage, r.keys, r.instantiated_keys, r.quota_keys, r.quota_bytes) for r in seen_users
+    ] == [(u[0], u[1], u[2], u[3], u[4], u[6]) for u in users]
+    assert (by_serial[timed].type, by_serial[timed].description) == ("user", "vmon:timed")
+    assert before + 3600 <= (by_serial[timed].expiry or 0) <= before + 3660
+    assert by_serial[ring].keys == 0
+    assert by_serial[ring].expiry is None
+    assert revoked not in by_serial or "revoked" in by_serial[revoked].state
+    assert seen.coverage == []
+    assert seen_users.coverage == []

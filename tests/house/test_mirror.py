@@ -33,6 +33,7 @@ WITHOUT = {
     "cli/dump.py": "the guest tests write and read dumps of real guests; tests/unit/transport writes fake ones",
     "cli/guests.py": "shows what transport/guests.py finds, tested there",
     "cli/kernel.py": "tables of records that the guest tests ask for; cli/listing.py is tested",
+    "cli/keys.py": "the guest tests ask for its records; cli/output.py is tested",
     "cli/lab.py": "the guest tests boot with it",
     "cli/lab_host.py": "the guest tests boot with it",
     "cli/sysctl.py": "the guest tests ask for its records; cli/output.py is tested",

@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import UsageError
-from vmon.linux import bpf, ftrace, kprobe, lsm, module, printk, sysctl
+from vmon.linux import bpf, ftrace, key, kprobe, lsm, module, printk, sysctl
 from vmon.linux.where import Where
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.bpf import BpfMapRecord, BpfProgramRecord
     from vmon.core.records.kernel import HookRecord, ModuleRecord, SecurityModuleRecord
+    from vmon.core.records.key import KeyRecord, KeyUserRecord
     from vmon.core.records.log import LogRecord
     from vmon.core.records.setting import SettingRecord
 
-WANTS = module.WANTS | printk.WANTS | sysctl.WANTS | lsm.WANTS | bpf.WANTS | kprobe.WANTS | ftrace.WANTS
+WANTS = (
+    module.WANTS
+    | printk.WANTS
+    | sysctl.WANTS
+    | lsm.WANTS
+    | bpf.WANTS
+    | kprobe.WANTS
+    | ftrace.WANTS
+    | key.WANTS
+)
 
 
 class KernelViews(Subject):
@@ -77,3 +87,13 @@ class KernelViews(Subject):
         where = Where(kernel, gaps)
         found = kprobe.find_kprobes(kernel, where, gaps) + ftrace.find_traced(kernel, where, gaps)
         return Answer(found, gaps)
+
+    def keys(self) -> Answer[KeyRecord]:
+        """Keys and keyrings by serial number, without what they hold. BadStructure where their tree is none."""
+        gaps = Gaps()
+        return Answer(key.find_keys(self.wide_kernel, gaps), gaps)
+
+    def key_users(self) -> Answer[KeyUserRecord]:
+        """Users who have keys, and how many. BadStructure where their tree is none."""
+        gaps = Gaps()
+        return Answer(key.find_key_users(self.wide_kernel, gaps), gaps)
