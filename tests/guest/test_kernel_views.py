@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import vmon
@@ -321,3 +323,98 @@ def test_keys(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     assert revoked not in by_serial or "revoked" in by_serial[revoked].state
     assert seen.coverage == []
     assert seen_users.coverage == []
+
+
+CLOCKS = ("monotonic", "realtime", "boottime", "tai") * 2
+
+
+def told_timers(guest: LabGuest) -> set[tuple[int, str, str, int]]:
+    """Timers of /proc/timer_list: CPU, clock, function, expiry in ns."""
+    found = set()
+    cpu, clock, function = 0, "", ""
+    for line in say(guest, "cat /proc/timer_list").splitlines():
+        words = line.replace(",", " ").split()
+        if line.startswith("cpu:"):
+            cpu = int(words[1])
+        elif line.startswith(" clock "):
+            clock = CLOCKS[int(words[1].rstrip(":"))]
+        elif line.startswith(" #") and words[0][1:-1].isdigit():
+            function = words[2]
+        elif line.startswith(" # expires at"):
+            found.add((cpu, clock, function, int(words[3].split("-")[1])))
+    return found
+
+
+def test_timers(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    sleeper = int(say(guest, "sleep 1000 > /dev/null 2>&1 & echo $!"))
+    say(guest, "sleep 0.2")
+    before = told_timers(guest)
+    seen = vm.timers()
+    after = told_timers(guest)
+    say(guest, f"kill {sleeper}")
+    high = {(r.cpu, r.clock, r.function, r.expires) for r in seen if r.kind == "hrtimer"}
+    # Many are set anew every few milliseconds; those that stood still are seen.
+    assert before & after <= high
+    assert len(before & after) >= 2
+    assert {function for _, _, function, _ in high} <= {function for _, _, function, _ in before | after} | {
+        "it_real_fn",
+        "dl_task_timer",
+    }
+    assert sleeper in [record.pid for record in seen if record.function == "hrtimer_wakeup"]
+    wheel = [record for record in seen if record.kind == "timer"]
+    assert "vmstat_shepherd" in [record.work for record in wheel]
+    assert not [record for record in wheel if record.function.startswith("0x")]
+    assert all((record.work is not None) == (record.function == "delayed_work_timer_fn") for record in wheel)
+    threads = set(say(guest, "ls -d /proc/*/task/*").split())
+    sleeping = [record.pid for record in wheel if record.function == "process_timeout"]
+    assert sleeping
+    assert all(any(path.endswith(f"/{pid}") for path in threads) for pid in sleeping)
+    assert seen.coverage == []
+
+
+def told_kworkers(guest: LabGuest) -> dict[int, str]:
+    """Names of kworker threads, without what they work on."""
+    lines = say(
+        guest, "cd /proc; for at in [0-9]*; do echo $at $(cat $at/comm 2>/dev/null); done"
+    ).splitlines()
+    names = dict(line.split(" ", 1) for line in lines if " kworker/" in line)
+    return {
+        int(pid): re.split(r"[-+](?!\d)", name, maxsplit=1)[0]
+        for pid, name in names.items()
+        if "/R-" not in name
+    }
+
+
+def test_workqueues(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    seen = vm.workqueues()
+    names = {record.name for record in seen}
+    assert {record.name for record in seen if "sysfs" in record.flags} == set(
+        say(guest, "cd /sys/devices/virtual/workqueue; for at in */max_active; do dirname $at; done").split()
+    )
+    assert {"events", "events_highpri", "events_unbound", "mm_percpu_wq", "writeback"} <= names
+    rescuers = [record for record in seen if record.rescuer_pid]
+    assert len(rescuers) > 5
+    assert all("mem_reclaim" in record.flags for record in rescuers)
+    for record in rescuers:
+        comm = say(guest, f"cat /proc/{record.rescuer_pid}/comm").strip()
+        assert record.name.startswith(comm.removeprefix("kworker/R-"))
+    for _ in range(20):
+        before, pools, after = told_kworkers(guest), vm.worker_pools(), told_kworkers(guest)
+        # Workers are made and ended as work comes.
+        if before == after:
+            break
+    told = {
+        pid: (name.removeprefix("kworker/").split(":")[0], name.endswith("H")) for pid, name in before.items()
+    }
+    found = {
+        pid: (f"u{pool.id}" if pool.cpu is None else str(pool.cpu), pool.nice < 0 and pool.cpu is not None)
+        for pool in pools
+        for pid in pool.worker_pids
+    }
+    assert found == told
+    assert all(pool.idle <= pool.workers for pool in pools)
+    assert all(pool.workers == len(pool.worker_pids) for pool in pools if pool.worker_pids)
+    served = {number for record in seen for number in record.pools}
+    assert served <= {pool.id for pool in pools}
+    assert seen.coverage == []
+    assert pools.coverage == []

@@ -20,6 +20,7 @@ WITHOUT = {
     "monitor/acts.py": "the guest tests go through it from end to end",
     "monitor/views/__init__.py": "joins the subjects",
     "monitor/views/subject.py": "types alone",
+    "monitor/views/deferred.py": "the guest tests go through it from end to end",
     "monitor/views/kernel.py": "the guest tests go through it from end to end",
     "monitor/views/findings.py": "the guest tests go through it from end to end",
     **dict.fromkeys(
@@ -29,6 +30,7 @@ WITHOUT = {
     "arch/x86_64/__init__.py": "a docstring alone",
     "cli/attached.py": "every test of a command goes through it",
     "cli/bpf.py": "the guest tests ask for its records; cli/output.py is tested",
+    "cli/deferred.py": "the guest tests ask for its records; cli/output.py is tested",
     "cli/dmesg.py": "the guest tests ask for its records; cli/output.py is tested",
     "cli/dump.py": "the guest tests write and read dumps of real guests; tests/unit/transport writes fake ones",
     "cli/guests.py": "shows what transport/guests.py finds, tested there",

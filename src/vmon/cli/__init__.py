@@ -38,6 +38,8 @@ COMMANDS = {
     "bpf": ("vmon.cli.bpf", "bpf", "List the BPF programs in a guest's kernel, or its maps."),
     "hooks": ("vmon.cli.kernel", "hooks", "List what hooks a guest's kernel: kprobes and ftrace."),
     "keys": ("vmon.cli.keys", "keys", "List the keys that a guest's kernel keeps."),
+    "timers": ("vmon.cli.deferred", "timers", "List the timers that are set in a guest's kernel."),
+    "workqueues": ("vmon.cli.deferred", "workqueues", "List a guest's workqueues, or their workers."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),
     "kill": ("vmon.cli.kill", "kill", "End a process of a guest, or send it another signal."),

@@ -10,9 +10,9 @@ from vmon.kernel.btf import KIND_ARRAY, KIND_ENUM, KIND_ENUM64, Btf, Member
 from vmon.kernel.profile import FieldLayout, StructLayout, Wants
 
 # Readers allocate by these sizes. The largest structure that vmon reads is task_struct with 10 KiB, the largest
-# field mm_struct.rss_stat with 160 bytes.
+# field timer_base.vectors with 4,608 bytes.
 MAX_STRUCT_BYTES = 256 << 10
-MAX_FIELD_BYTES = 4096
+MAX_FIELD_BYTES = 8192
 
 
 def resolve_structs(btf: Btf, wants: Wants) -> tuple[dict[str, StructLayout], list[str]]:

@@ -5,12 +5,13 @@ saved like the first. The answers are lists that carry what could not be seen. A
 `vmon check` compares views that should agree.
 """
 
-from vmon.monitor.views import findings, kernel
+from vmon.monitor.views import deferred, findings, kernel
+from vmon.monitor.views.deferred import DeferredViews
 from vmon.monitor.views.findings import FindingViews
 from vmon.monitor.views.kernel import KernelViews
 
-WANTS = kernel.WANTS | findings.WANTS
+WANTS = kernel.WANTS | findings.WANTS | deferred.WANTS
 
 
-class Views(KernelViews, FindingViews):
+class Views(KernelViews, FindingViews, DeferredViews):
     """Every subject, mixed into VirtualMachine."""

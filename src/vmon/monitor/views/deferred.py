@@ -1,0 +1,37 @@
+"""What the guest's kernel will do later: timers and workqueues. Reads the guest, changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmon.core.coverage import Answer, Gaps
+from vmon.linux import timer, workqueue
+from vmon.linux.where import Where
+from vmon.monitor.views.subject import Subject
+
+if TYPE_CHECKING:
+    from vmon.core.records.deferred import TimerRecord, WorkerPoolRecord, WorkqueueRecord
+
+WANTS = timer.WANTS | workqueue.WANTS
+
+
+class DeferredViews(Subject):
+    """Mixed into VirtualMachine."""
+
+    def timers(self) -> Answer[TimerRecord]:
+        """Timers that are set, CPU by CPU; a few ms, once 200 more for the names of functions.
+
+        BadStructure where trees or lists of them do not end.
+        """
+        gaps, kernel = Gaps(), self.wide_kernel
+        return Answer(timer.find_timers(kernel, Where(kernel, gaps), gaps), gaps)
+
+    def workqueues(self) -> Answer[WorkqueueRecord]:
+        """Workqueues, in the order in which they were made. BadStructure where their list does not end."""
+        gaps = Gaps()
+        return Answer(workqueue.find_workqueues(self.wide_kernel, gaps), gaps)
+
+    def worker_pools(self) -> Answer[WorkerPoolRecord]:
+        """Pools of kworker threads by id, with what they run. BadStructure where their table is none."""
+        gaps, kernel = Gaps(), self.wide_kernel
+        return Answer(workqueue.find_worker_pools(kernel, Where(kernel, gaps), gaps), gaps)
