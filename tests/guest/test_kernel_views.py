@@ -418,3 +418,103 @@ def test_workqueues(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     assert served <= {pool.id for pool in pools}
     assert seen.coverage == []
     assert pools.coverage == []
+
+
+def told_meminfo(guest: LabGuest) -> dict[str, int]:
+    """Lines of /proc/meminfo in bytes."""
+    lines = say(guest, "cat /proc/meminfo").splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+
+
+# What grows and shrinks with the processes that ask.
+WITH_PROCESSES = """
+    MemFree MemAvailable Active Inactive Active(anon) Inactive(anon) AnonPages Mapped Slab
+    SReclaimable SUnreclaim KReclaimable KernelStack PageTables Committed_AS Active(file)
+    Inactive(file) Dirty Writeback
+"""
+
+
+def test_meminfo(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    say(
+        guest,
+        "modprobe loop; dd if=/dev/zero of=/run/disk bs=1M count=24 2>/dev/null; losetup /dev/loop0 /run/disk;"
+        "mkswap /dev/loop0 > /dev/null; swapon /dev/loop0; cat /dev/loop0 > /dev/null",
+    )
+    moving = set(WITH_PROCESSES.split())
+    for _ in range(10):
+        before, seen, after = told_meminfo(guest), vm.meminfo(), told_meminfo(guest)
+        found = {record.name: record.size for record in seen}
+        still = [name for name in found if name not in moving]
+        if all(before[name] == after[name] for name in still):
+            break
+    say(guest, "swapoff /dev/loop0; losetup -d /dev/loop0; rm /run/disk; rmmod loop || true")
+    assert {name: found[name] for name in still} == {name: after[name] for name in still}
+    assert found["Buffers"] >= 20 << 20
+    assert found["SwapTotal"] > 20 << 20
+    assert found.keys() >= {*moving, "MemTotal", "Cached", "SwapFree", "SwapCached", "Shmem"}
+    # The shell that asks has some hundred KiB itself.
+    slack = 3 << 20
+    assert not [
+        (name, before[name], found[name], after[name])
+        for name in moving
+        if not min(before[name], after[name]) - slack <= found[name] <= max(before[name], after[name]) + slack
+    ]
+    assert [record.name for record in seen] == [name for name in after if name in found]
+    assert seen.coverage == []
+
+
+def told_cpu_times(guest: LabGuest) -> list[list[int]]:
+    """Hundredths of a second by CPU and kind, when each CPU has just run something."""
+    script = "for cpu in 0 1; do taskset -c $cpu true; done; grep '^cpu[0-9]' /proc/stat"
+    return [[int(word) for word in line.split()[1:]] for line in say(guest, script).splitlines()]
+
+
+def test_cpus(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    before = told_cpu_times(guest)
+    # An idle CPU counts when it wakes up.
+    say(guest, "for cpu in 0 1; do taskset -c $cpu true; done")
+    seen = vm.cpus()
+    after = told_cpu_times(guest)
+    told: list[dict[str, str]] = []
+    for line in say(guest, "cat /proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "processor":
+            told.append({})
+        told[-1][name.strip()] = value.strip()
+    assert [
+        (
+            str(r.cpu),
+            r.vendor,
+            r.model_name,
+            str(r.family),
+            str(r.model),
+            str(r.stepping),
+            f"{r.microcode:#x}",
+        )
+        for r in seen
+    ] == [
+        tuple(
+            cpu[name]
+            for name in (
+                "processor",
+                "vendor_id",
+                "model name",
+                "cpu family",
+                "model",
+                "stepping",
+                "microcode",
+            )
+        )
+        for cpu in told
+    ]
+    assert [record.online for record in seen] == [True, True]
+    for record, low, high in zip(seen, before, after, strict=True):
+        times = (record.user, record.nice, record.system, record.idle, record.iowait, record.irq)
+        times += (record.softirq, record.steal, record.guest, record.guest_nice)
+        # Time that a CPU waits for a disk may be counted as idle in the end.
+        assert all(a <= int(t * 100 + 1e-6) <= b for a, t, b in zip(low, times, high, strict=True)), (
+            low,
+            times,
+            high,
+        )
+    assert seen.coverage == []

@@ -40,6 +40,8 @@ COMMANDS = {
     "keys": ("vmon.cli.keys", "keys", "List the keys that a guest's kernel keeps."),
     "timers": ("vmon.cli.deferred", "timers", "List the timers that are set in a guest's kernel."),
     "workqueues": ("vmon.cli.deferred", "workqueues", "List a guest's workqueues, or their workers."),
+    "meminfo": ("vmon.cli.machine", "meminfo", "Show where a guest's memory is, as its kernel counts it."),
+    "cpus": ("vmon.cli.machine", "cpus", "List a guest's CPUs and where their time went."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),
     "kill": ("vmon.cli.kill", "kill", "End a process of a guest, or send it another signal."),

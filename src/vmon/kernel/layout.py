@@ -10,9 +10,9 @@ from vmon.kernel.btf import KIND_ARRAY, KIND_ENUM, KIND_ENUM64, Btf, Member
 from vmon.kernel.profile import FieldLayout, StructLayout, Wants
 
 # Readers allocate by these sizes. The largest structure that vmon reads is task_struct with 10 KiB, the largest
-# field timer_base.vectors with 4,608 bytes.
+# field pglist_data.node_zones with 8 KiB.
 MAX_STRUCT_BYTES = 256 << 10
-MAX_FIELD_BYTES = 8192
+MAX_FIELD_BYTES = 16 << 10
 
 
 def resolve_structs(btf: Btf, wants: Wants) -> tuple[dict[str, StructLayout], list[str]]:

@@ -21,7 +21,7 @@ from vmon.kernel.columns import Column, unique
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
-# lsm_id came in 6.8 (f3b8788cde61); the list of names went in 6.19. lsm_static_call came in 6.12 (417c5643cd67).
+# lsm_id came in 6.8 (f3b8788cde61); the list of names went after 6.18. lsm_static_call came in 6.12 (417c5643cd67).
 WANTS = Wants(
     symbols=(
         *("lsm_idlist", "lsm_active_cnt", "lsm_names", "security_hook_heads", "static_calls_table"),

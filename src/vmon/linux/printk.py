@@ -19,7 +19,7 @@ from vmon.kernel.columns import Column, Columns, text_rows
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
-# caller_id2 and comm came in 6.19, where the kernel is built with PRINTK_EXECUTION_CTX.
+# caller_id2 and comm came after 6.18, where the kernel is built with PRINTK_EXECUTION_CTX.
 INFO_FIELDS = "seq ts_nsec text_len facility flags level caller_id comm dev_info.subsystem dev_info.device"
 OLD_FIELDS = "ts_nsec len text_len dict_len facility flags level caller_id"
 RING_FIELDS = (

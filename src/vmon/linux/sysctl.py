@@ -80,8 +80,7 @@ VARIABLES = {
     "kernel.sysrq": ("sysrq_enabled", "int", 4),
     "kernel.threads-max": ("max_threads", "int", 4),
 }
-# Namespaces' own trees: user_namespace's came in 4.9; mq_set, ipc_set in 5.19 (0889f44e2810, 1f5c135ee509); that of
-# pid_namespace in 6.14 (7863dcc72d0f).
+# Namespaces' own trees: mq_set and ipc_set came in 5.19 (1f5c135ee509), that of pid_namespace in 6.14 (7863dcc72d0f).
 NAMESPACES = {
     "init_net": ("net", "sysctls.dir.root"),
     "init_user_ns": ("user_namespace", "set.dir.root"),

@@ -46,7 +46,7 @@ WANTS = (
 )
 MAX_TIMERS = 1 << 20
 MAX_BASES = 3
-"""Wheels of a CPU: of two kinds, of three since 6.9 (83a665dc99a7)."""
+"""Wheels of a CPU: of two kinds, of three since 6.9 (83a665dc99a7, pinned timers)."""
 MAX_CLOCK_AWAY = 1 << 32
 CLOCKS = {0: "realtime", 1: "monotonic", 7: "boottime", 11: "tai"}
 FLAGS = {1 << 19: "deferrable", 1 << 20: "pinned", 1 << 21: "irqsafe"}

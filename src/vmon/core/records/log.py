@@ -24,7 +24,7 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     None where the kernel keeps neither.
     """
     process: str | None
-    """Name of that thread; None where the kernel keeps none (Linux 6.18 and older)."""
+    """Name of that thread; None where the kernel keeps none (Linux 6.18 and older, and others built so)."""
     subsystem: str | None
     """Of a message about a device."""
     device: str | None

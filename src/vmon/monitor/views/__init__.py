@@ -5,13 +5,14 @@ saved like the first. The answers are lists that carry what could not be seen. A
 `vmon check` compares views that should agree.
 """
 
-from vmon.monitor.views import deferred, findings, kernel
+from vmon.monitor.views import deferred, findings, kernel, machine
 from vmon.monitor.views.deferred import DeferredViews
 from vmon.monitor.views.findings import FindingViews
 from vmon.monitor.views.kernel import KernelViews
+from vmon.monitor.views.machine import MachineViews
 
-WANTS = kernel.WANTS | findings.WANTS | deferred.WANTS
+WANTS = kernel.WANTS | findings.WANTS | deferred.WANTS | machine.WANTS
 
 
-class Views(KernelViews, FindingViews, DeferredViews):
+class Views(KernelViews, FindingViews, DeferredViews, MachineViews):
     """Every subject, mixed into VirtualMachine."""

@@ -1,0 +1,31 @@
+"""The guest's memory and CPUs as its kernel counts them. Reads the guest, changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmon.core.coverage import Answer, Gaps
+from vmon.linux import cpu, vmstat
+from vmon.monitor.views.subject import Subject
+
+if TYPE_CHECKING:
+    from vmon.core.records.machine import CpuRecord, MemoryRecord
+
+WANTS = cpu.WANTS | vmstat.WANTS
+
+
+class MachineViews(Subject):
+    """Mixed into VirtualMachine."""
+
+    def meminfo(self) -> Answer[MemoryRecord]:
+        """Where the guest's memory is, by the names of /proc/meminfo, in bytes. About a millisecond.
+
+        BadStructure where the kernel's counters are none.
+        """
+        gaps = Gaps()
+        return Answer(vmstat.read_meminfo(self.wide_kernel, gaps), gaps)
+
+    def cpus(self) -> Answer[CpuRecord]:
+        """Every CPU that is present, what it is and where its time went. Less than a millisecond a CPU."""
+        gaps = Gaps()
+        return Answer(cpu.find_cpus(self.wide_kernel, gaps), gaps)
