@@ -26,9 +26,9 @@ LONG_VARIABLE = "VMON_TEST_LONG"
 def build_overlay(folder: Path) -> Path:
     """Make a folder to lay over the guests' root: the programs of `inside`, built for any kernel."""
     (folder / "lab").mkdir(parents=True)
-    for name in ("oracle", "workload", "bpf", "keys"):
+    for source in sorted(INSIDE.glob("*.c")):
         command = ["gcc", "-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
-        subprocess.run([*command, "-o", folder / "lab" / name, INSIDE / f"{name}.c"], check=True)
+        subprocess.run([*command, "-o", folder / "lab" / source.stem, source], check=True)
     return folder
 
 
