@@ -31,6 +31,7 @@ COMMANDS = {
         "check",
         "Compare views of a guest that should agree, and say where they don't.",
     ),
+    "mounts": ("vmon.cli.mounts", "mounts", "List what is mounted where in a guest."),
     "modules": ("vmon.cli.kernel", "modules", "List the modules loaded into a guest's kernel."),
     "dmesg": ("vmon.cli.dmesg", "dmesg", "Show the log of a guest's kernel."),
     "sysctl": ("vmon.cli.sysctl", "sysctl", "Show the settings of a guest's kernel."),

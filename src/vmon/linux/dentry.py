@@ -158,6 +158,23 @@ class Paths:
             return None
         return Path(text or b"/", node.unhashed and node.parent != dentry)
 
+    def within(self, dentry: int) -> Path | None:
+        """Where a loaded dentry is in its own file system, whatever is mounted where; None for null or a circle."""
+        node = self._dentries.get(dentry)
+        special = self._special.get(dentry)
+        if node is None or special is not None:
+            return special
+        deleted, at = node.unhashed and node.parent != dentry, dentry
+        names: list[bytes] = []
+        while node.parent != at and len(names) <= MAX_DEPTH:
+            names.append(node.name)
+            at = node.parent
+            above = self._dentries.get(at)
+            if above is None:
+                return None
+            node = above
+        return Path(b"/" + b"/".join(reversed(names)), deleted) if node.parent == at else None
+
     def _join(self, mount: int, dentry: int, depth: int) -> bytes | None:
         key = (mount, dentry)
         if key in self._known:

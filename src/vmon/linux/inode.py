@@ -46,7 +46,7 @@ def read_inodes(kernel: Kernel, inodes: Column) -> Inodes:
     # Thousands of files are of a handful of types.
     types = {mode: file_type(mode) if mode >= 0 else "unknown" for mode in set(modes)}
     blocks, which = distinct(columns["i_sb"])
-    devices = _user_devices(kernel.read("super_block", "s_dev", blocks)["s_dev"])
+    devices = user_devices(kernel.read("super_block", "s_dev", blocks)["s_dev"])
     return Inodes(
         [types[mode] for mode in modes],
         columns["i_ino"].tolist(),
@@ -72,8 +72,8 @@ def _string(kernel: Kernel, gva: int) -> str:
         return ""
 
 
-def _user_devices(devices: Column) -> Column:
-    """Kernel dev_t (12 + 20 bits) to the number that stat() gives."""
+def user_devices(devices: Column) -> Column:
+    """Kernel dev_t (12 + 20 bits) to the numbers that stat() gives."""
     major, minor = devices >> np.uint64(20), devices & np.uint64(0xFFFFF)
     low, high = minor & np.uint64(0xFF), minor & ~np.uint64(0xFF)
     numbers: Column = low | major << np.uint64(8) | high << np.uint64(12)

@@ -49,6 +49,26 @@ def test_paths_go_on_over_mounts_of_mounts(model: str) -> None:
     assert [path.text for path in found if path] == [b"/mnt/here/r", b"/mnt/here", b"/mnt/p/q/r", b"/mnt"]
 
 
+def test_where_a_dentry_is_in_its_own_file_system() -> None:
+    guest = Guest("new")
+    inner_root = guest.dentry(b"/", 0)
+    deep = guest.path(b"p", b"q", start=inner_root)
+    inner = guest.mount(guest.root_mount, guest.path(b"mnt"), deep)
+    gone = guest.path(b"gone", start=inner_root, deleted=True)
+    circle = guest.path(b"a")
+    guest.set(circle, "dentry", {"d_parent": guest.dentry(b"b", circle)})
+    paths = Paths(guest.kernel(calls_limit=3000))
+    pairs = [(inner, deep), (inner, inner_root), (inner, gone), (inner, circle), (inner, 0)]
+    paths.load(*(np.array(column, dtype=np.uint64) for column in zip(*pairs, strict=True)))
+    assert [paths.within(dentry) for _, dentry in pairs] == [
+        Path(b"/p/q", False),
+        Path(b"/", False),
+        Path(b"/gone", True),
+        None,
+        None,
+    ]
+
+
 def test_deleted_files_and_roots_that_are_not_hashed() -> None:
     guest = Guest("new")
     gone = guest.path(b"tmp", b"gone", deleted=True)

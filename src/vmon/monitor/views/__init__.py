@@ -7,6 +7,8 @@ saved like the first. The answers are lists that carry what could not be seen. A
 
 from vmon.monitor.views import deferred, findings, kernel, machine
 from vmon.monitor.views.deferred import DeferredViews
+from vmon.monitor.views import filesystems, findings, kernel
+from vmon.monitor.views.filesystems import FilesystemViews
 from vmon.monitor.views.findings import FindingViews
 from vmon.monitor.views.kernel import KernelViews
 from vmon.monitor.views.machine import MachineViews
@@ -15,4 +17,8 @@ WANTS = kernel.WANTS | findings.WANTS | deferred.WANTS | machine.WANTS
 
 
 class Views(KernelViews, FindingViews, DeferredViews, MachineViews):
+WANTS = kernel.WANTS | filesystems.WANTS | findings.WANTS
+
+
+class Views(KernelViews, FilesystemViews, FindingViews):
     """Every subject, mixed into VirtualMachine."""
