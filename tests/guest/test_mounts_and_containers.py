@@ -157,3 +157,100 @@ def test_mounts_of_one_namespace(guest: LabGuest, vm: vmon.VirtualMachine) -> No
         vm.mounts(pid=999_999)
     with pytest.raises(UsageError, match="no mount namespace 7"):
         vm.mounts(namespace=7)
+
+
+# Controllers with and without limits, a frozen one, one for threads, one without controllers.
+CGROUPS = r"""
+cd /sys/fs/cgroup
+echo '+memory +pids +cpu' >cgroup.subtree_control
+mkdir -p v-test/a/b v-test/frozen v-threads 'v-odd name'
+echo '+pids +memory' >v-test/cgroup.subtree_control
+echo 12 >v-test/a/pids.max
+echo 100M >v-test/a/memory.max
+echo '50000 200000' >v-test/cpu.max
+echo 1 >v-test/frozen/cgroup.freeze
+echo threaded >v-threads/cgroup.type
+sleep 9996 >/dev/null 2>&1 </dev/null &
+echo $! >v-test/a/cgroup.procs
+echo $! >/tmp/v-pid
+"""
+NO_CGROUPS = r"""
+cd /sys/fs/cgroup
+kill $(cat /tmp/v-pid)
+sleep 1
+rm /tmp/v-pid
+rmdir v-test/a/b v-test/a v-test/frozen v-test v-threads 'v-odd name'
+echo '-memory -pids -cpu' >cgroup.subtree_control
+"""
+# The inode of each folder, then each line of the files in them, `path:line`.
+FOLDERS = r"""
+cd /sys/fs/cgroup
+find . -type d -exec stat -c '%i %n' {} +
+echo ==
+find . '(' -name 'cgroup.[cefps]*' -o -name 'pids.[cm]*' -o -name 'memory.[cm]*' -o -name cpu.max ')' \
+    -exec grep -H '' {} + 2>/dev/null || true
+"""
+Files = dict[str, str]
+
+
+@pytest.fixture
+def grouped(guest: LabGuest) -> Iterator[None]:
+    say(guest, CGROUPS)
+    yield
+    say(guest, NO_CGROUPS)
+
+
+def told_cgroups(text: str) -> dict[tuple[int, str], Files]:
+    """By inode and path, what the files say; one that says nothing, or refuses to, is left out."""
+    folders, _, lines = text.partition("==\n")
+    found: dict[tuple[int, str], Files] = {}
+    by_path: dict[str, Files] = {}
+    for line in folders.splitlines():
+        inode, _, folder = line.partition(" ")
+        by_path[folder] = found[int(inode), folder.removeprefix(".") or "/"] = {}
+    for line in lines.splitlines():
+        path, _, content = line.partition(":")
+        folder, _, file = path.rpartition("/")
+        by_path[folder][file] = " ".join([*by_path[folder].get(file, "").split(), content])
+    return found
+
+
+def number(text: str | None) -> int | None:
+    return int(text) if text not in (None, "max") else None  # type: ignore[arg-type]
+
+
+def test_cgroups(guest: LabGuest, vm: vmon.VirtualMachine, grouped: None) -> None:
+    before = told_cgroups(say(guest, FOLDERS))
+    answer = vm.cgroups()
+    after = told_cgroups(say(guest, FOLDERS))
+    assert answer.coverage == []
+    assert {(record.id, record.path) for record in answer} == set(before) == set(after)
+    paths = [record.path for record in answer]
+    assert paths[0] == "/"
+    assert all(paths.index(path.rpartition("/")[0] or "/") < paths.index(path) for path in paths[1:])
+    compared = 0
+    for record in answer:
+        told, later = before[record.id, record.path], after[record.id, record.path]
+        same = {file: text for file, text in told.items() if later.get(file) == text}
+        stat = dict(zip(*[iter(same["cgroup.stat"].split())] * 2, strict=False))
+        assert record.descendants == int(stat["nr_descendants"])
+        assert record.dying_descendants == int(stat["nr_dying_descendants"])
+        assert record.controllers == same.get("cgroup.controllers", "").split()
+        assert record.subtree_control == same.get("cgroup.subtree_control", "").split()
+        if "cgroup.events" in same:
+            assert f"populated {int(record.populated)}" in same["cgroup.events"]
+            assert record.frozen == (same["cgroup.freeze"] == "1")
+        if told.get("cgroup.procs") == later.get("cgroup.procs") and record.path != "/v-threads":
+            assert record.processes == len(told.get("cgroup.procs", "").split())
+        quota, period = same["cpu.max"].split() if "cpu.max" in same else (None, None)
+        assert (record.cpu_quota_us, record.cpu_period_us) == (number(quota), number(period))
+        for file in ("pids.current", "pids.max", "memory.current", "memory.max"):
+            if file in same or file not in told:
+                assert getattr(record, file.replace(".", "_")) == number(same.get(file)), (record.path, file)
+                compared += file in same
+    assert compared >= 20
+    limited = next(record for record in answer if record.path == "/v-test/a")
+    assert (limited.processes, limited.pids_max, limited.memory_max) == (1, 12, 100 << 20)
+    threaded = next(record for record in answer if record.path == "/v-threads")
+    assert "memory" not in threaded.controllers
+    assert {"pids", "cpu"} <= set(threaded.controllers)

@@ -10,13 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from vmon.core.address import Gpa, Gva
-from vmon.core.errors import BadStructure
+from vmon.core.errors import BadStructure, GuestDataError
 from vmon.kernel.btf import MAX_BTF_BYTES, Btf
-from vmon.kernel.columns import Column, Columns, StructReader
+from vmon.kernel.columns import Column, Columns, StructReader, text_rows
 from vmon.kernel.identify import read_kallsyms
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import KernelProfile
 from vmon.kernel.symbols import SymbolTable
+
+SHORT_BYTES = 64
 
 
 class Kernel:
@@ -81,3 +83,19 @@ def distinct(gvas: Column) -> tuple[Column, np.ndarray[tuple[int], np.dtype[np.i
     if unique.size and unique[0] == 0:
         return unique[1:], inverse - 1
     return unique, inverse
+
+
+def read_strings(kernel: Kernel, pointers: Column, limit: int) -> list[bytes | None]:
+    """The NUL-ended string behind each pointer, cut at `limit` bytes; None where there is none.
+
+    Short ones, nearly all, are read in one gather.
+    """
+    places, which = distinct(pointers)
+    short = kernel.memory.gather(places, SHORT_BYTES)
+    texts: list[bytes | None] = [text[:limit] for text in text_rows(short)]
+    for row in np.flatnonzero((short != 0).all(axis=1) | (short == 0).all(axis=1)).tolist():
+        try:
+            texts[row] = kernel.memory.string(Gva(int(places[row])), limit)
+        except GuestDataError:
+            texts[row] = None
+    return [texts[index] if index >= 0 else None for index in which.tolist()]

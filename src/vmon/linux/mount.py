@@ -17,11 +17,11 @@ from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure, GuestDataError
 from vmon.core.records.filesystem import MountRecord
 from vmon.core.text import guest_text
-from vmon.kernel.columns import Column, Columns, text_rows, unique
+from vmon.kernel.columns import Column, Columns, unique
 from vmon.kernel.profile import Wants
 from vmon.linux.dentry import Paths
 from vmon.linux.inode import read_filesystems, user_devices
-from vmon.linux.kernel import Kernel, distinct
+from vmon.linux.kernel import Kernel, distinct, read_strings
 from vmon.linux.task import walk_list
 
 MAX_MOUNTS = 100_000
@@ -30,8 +30,7 @@ MAX_MOUNTS_IN_ALL = 400_000
 MAX_NAMESPACES = 20_000
 MAX_DEPTH = 64
 MAX_MASTERS = 32
-MAX_SOURCE_BYTES = 4096
-SHORT_BYTES = 64
+MAX_SOURCE_BYTES, MAX_SUBTYPE_BYTES = 4096, 64
 
 # mnt_t_flags took over what namespace_sem protects (shared, unbindable) in 6.17.
 # mnt_idmap: mnt_userns until 6.2 (256c8aed2b42), which came in 5.12.
@@ -186,7 +185,7 @@ class Mounts:
         return result
 
     def _sources(self, pointers: Column) -> list[str | None]:
-        texts = read_strings(self._kernel, pointers)
+        texts = read_strings(self._kernel, pointers, MAX_SOURCE_BYTES)
         missing = sum(text is None for text in texts)
         if missing:
             self._gaps.add("source", "unreadable", count=missing)
@@ -228,26 +227,13 @@ def read_tree(kernel: Kernel, root: Column, what: str, limit: int) -> Column:
     return found
 
 
-def read_strings(kernel: Kernel, pointers: Column) -> list[bytes | None]:
-    """The string behind each pointer; None where there is none. Short ones, nearly all, in one gather."""
-    places, which = distinct(pointers)
-    short = kernel.memory.gather(places, SHORT_BYTES)
-    texts: list[bytes | None] = list(text_rows(short))
-    for row in np.flatnonzero((short != 0).all(axis=1) | (short == 0).all(axis=1)).tolist():
-        try:
-            texts[row] = kernel.memory.string(Gva(int(places[row])), MAX_SOURCE_BYTES)
-        except GuestDataError:
-            texts[row] = None
-    return [texts[index] if index >= 0 else None for index in which.tolist()]
-
-
 class _Supers:
     """What mounts show of their super_blocks: a list a field, an element a mount."""
 
     def __init__(self, kernel: Kernel, blocks: Column) -> None:
         places, which = distinct(blocks)
         columns = kernel.read("super_block", "s_dev s_flags s_subtype s_user_ns", places)
-        subtypes = read_strings(kernel, columns["s_subtype"])
+        subtypes = read_strings(kernel, columns["s_subtype"], MAX_SUBTYPE_BYTES)
         types = [
             f"{name}.{guest_text(subtype)}" if subtype else name
             for name, subtype in zip(read_filesystems(kernel, places), subtypes, strict=True)

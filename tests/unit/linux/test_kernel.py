@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.linux.build import AT, RODATA_GVA, Guest
 from vmon.core.errors import BadStructure
-from vmon.linux.kernel import distinct
+from vmon.linux.kernel import distinct, read_strings
 
 
 def test_symbols_are_addresses_of_this_boot() -> None:
@@ -40,3 +40,11 @@ def test_structures_and_fields_that_this_kernel_lacks() -> None:
 def test_different_addresses(values: list[int], unique: list[int], which: list[int]) -> None:
     found, index = distinct(np.array(values, dtype=np.uint64))
     assert (found.tolist(), index.tolist()) == (unique, which)
+
+
+def test_strings_short_long_empty_and_nowhere() -> None:
+    guest = Guest("new")
+    texts = [b"short", b"y" * 63, b"z" * 64, b"x" * 300, b""]
+    pointers = [*map(guest.string, texts), 0, 0xFFFF_F000_0000_0000]
+    found = read_strings(guest.kernel(), np.array(pointers, dtype=np.uint64), 100)
+    assert found == [b"short", b"y" * 63, b"z" * 64, b"x" * 100, b"", None, None]

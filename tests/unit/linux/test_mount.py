@@ -9,7 +9,7 @@ from tests.unit.linux.small import IMAGE_GVA, Small
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure
 from vmon.linux import dentry, inode
-from vmon.linux.mount import WANTS, Mounts, find_namespaces, read_strings, read_tree
+from vmon.linux.mount import WANTS, Mounts, find_namespaces, read_tree
 
 COMMON = {
     "hlist_node": "next:p pprev:p",
@@ -270,11 +270,3 @@ def test_a_zombie_has_no_namespace() -> None:
         scene.namespace,
         0,
     ]
-
-
-def test_strings_short_long_and_nowhere() -> None:
-    small = Scene(NEW).small
-    pointers = [small.string(b"short"), small.string(b"y" * 300), 0, WILD, small.string(b"")]
-    assert read_strings(small.kernel(), np.array(pointers, dtype=np.uint64)) == [
-        b"short", b"y" * 300, None, None, b"",
-    ]  # fmt: skip

@@ -8,6 +8,8 @@ saved like the first. The answers are lists that carry what could not be seen. A
 from vmon.monitor.views import deferred, findings, kernel, machine
 from vmon.monitor.views.deferred import DeferredViews
 from vmon.monitor.views import filesystems, findings, kernel
+from vmon.monitor.views import containers, filesystems, findings, kernel
+from vmon.monitor.views.containers import ContainerViews
 from vmon.monitor.views.filesystems import FilesystemViews
 from vmon.monitor.views.findings import FindingViews
 from vmon.monitor.views.kernel import KernelViews
@@ -18,7 +20,8 @@ WANTS = kernel.WANTS | findings.WANTS | deferred.WANTS | machine.WANTS
 
 class Views(KernelViews, FindingViews, DeferredViews, MachineViews):
 WANTS = kernel.WANTS | filesystems.WANTS | findings.WANTS
+WANTS = kernel.WANTS | containers.WANTS | filesystems.WANTS | findings.WANTS
 
 
-class Views(KernelViews, FilesystemViews, FindingViews):
+class Views(KernelViews, ContainerViews, FilesystemViews, FindingViews):
     """Every subject, mixed into VirtualMachine."""

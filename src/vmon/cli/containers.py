@@ -1,0 +1,35 @@
+"""`vmon cgroups`: what the processes of a guest are gathered in. Reads the guest, changes nothing."""
+
+from __future__ import annotations
+
+from vmon.cli.listing import listing
+from vmon.cli.output import View, human_size
+from vmon.core.records.container import CgroupRecord
+
+
+def of_limit(current: str | int | None, limit: str | int | None) -> str | None:
+    """What is used of what is allowed: 3/100, 3/max."""
+    if current is None:
+        return None
+    return f"{current}/{'max' if limit is None else limit}"
+
+
+CGROUPS = View(
+    CgroupRecord,
+    ("PROCESSES", "PIDS", "MEMORY", "CPUS", "CONTROLLERS", "CGROUP"),
+    lambda record: (
+        record.processes,
+        of_limit(record.pids_current, record.pids_max),
+        of_limit(human_size(record.memory_current), human_size(record.memory_max)),
+        f"{record.cpu_quota_us / record.cpu_period_us:.2f}"
+        if record.cpu_quota_us is not None and record.cpu_period_us
+        else None,
+        " ".join(record.controllers) or None,
+        record.path + (" (frozen)" if record.frozen else ""),
+    ),
+    "no cgroup",
+)
+cgroups = listing(
+    "cgroups", "List the cgroups of TARGET with what is in them and what they may use.", CGROUPS,
+    lambda vm: vm.cgroups(),
+)  # fmt: skip
