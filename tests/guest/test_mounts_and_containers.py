@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import vmon
 from tests.guest.conftest import say
 from tests.guest.truth import raw, unescape
+from vmon.core.coverage import Answer
 from vmon.core.errors import NoSuchProcess, UsageError
 from vmon.core.records.filesystem import MountRecord
 from vmon.lab.guest import LabGuest
@@ -254,3 +256,37 @@ def test_cgroups(guest: LabGuest, vm: vmon.VirtualMachine, grouped: None) -> Non
     threaded = next(record for record in answer if record.path == "/v-threads")
     assert "memory" not in threaded.controllers
     assert {"pids", "cpu"} <= set(threaded.controllers)
+
+
+def test_a_quiet_guest_lacks_nothing(vm: vmon.VirtualMachine) -> None:
+    processes = vm.processes()
+    assert all(process.record().pid == process.pid for process in processes)
+    answers = [
+        processes,
+        vm.sockets(),
+        *(answer for process in processes for answer in everything_of(process)),
+    ]
+    # The command that the test ran before may still be ending.
+    assert {gap.reason for answer in answers for gap in answer.coverage} <= {"torn"}
+
+
+def everything_of(process: vmon.Process) -> list[Answer[Any]]:
+    return [
+        process.files(),
+        process.sockets(),
+        process.maps(),
+        process.environ() or Answer(),
+        process.threads(),
+    ]
+
+
+def test_arguments_that_the_guest_dropped_are_told(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
+    """A process that gave back the page of its arguments: nobody can read them any more."""
+    pid = int(say(guest, "/lab/holder forget >/tmp/v-forget 2>&1 </dev/null & sleep 1; cat /tmp/v-forget"))
+    processes = vm.processes()
+    record = next(process for process in processes if process.pid == pid).record()
+    assert record.cmdline is None
+    assert [(gap.what, gap.reason, gap.count) for gap in processes.coverage if gap.reason != "torn"] == [
+        ("cmdline", "not resident", 1)
+    ]
+    say(guest, f"kill {pid}; rm /tmp/v-forget")

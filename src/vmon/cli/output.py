@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import click
 import msgspec
 
-from vmon.core.coverage import Answer, said
+from vmon.core.coverage import Answer, GapRecord, said
 from vmon.core.text import UNSAFE, printable, storable, width
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -93,7 +93,13 @@ def write_records(records: Sequence[R], output: str, view: View[R]) -> None:
         writer.writerow(fields)
         for record in records:
             writer.writerow([_cell_of_csv(getattr(record, name)) for name in fields])
-    if coverage and output != "json":
+    if output != "json":
+        write_coverage(coverage)
+
+
+def write_coverage(coverage: Sequence[GapRecord]) -> None:
+    """One line on standard error that says what is missing, when something is."""
+    if coverage:
         click.echo("not seen: " + "; ".join(printable(said(gap)) for gap in coverage), err=True)
 
 

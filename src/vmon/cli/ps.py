@@ -6,7 +6,9 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
+from vmon.core.coverage import Answer, Gaps
 from vmon.core.records.process import ProcessRecord
+from vmon.monitor.process import Process
 
 HEADER = ("PID", "PPID", "UID", "STATE", "THREADS", "RSS", "TTY", "STARTED", "NAME", "COMMAND")
 
@@ -24,9 +26,17 @@ def ps(target: str, user_only: bool, pids: tuple[int, ...], output: str, watch_s
         def once() -> None:
             chosen = [vm.process(pid) for pid in pids] if pids else vm.processes()
             records = [p.record() for p in chosen if not (user_only and p.kernel_thread)]
-            write_records(records, output, VIEW)
+            write_records(Answer(records, coverage(chosen)), output, VIEW)
 
         repeat(watch_s, once)
+
+
+def coverage(chosen: Answer[Process] | list[Process]) -> Gaps:
+    """What the records made of these lack. Those asked for one by one are each of a snapshot of its own."""
+    gaps = Gaps()
+    for found in [chosen] if isinstance(chosen, Answer) else chosen:
+        gaps.add_all(found.coverage)
+    return gaps
 
 
 def row(record: ProcessRecord) -> tuple[object, ...]:

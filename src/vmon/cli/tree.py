@@ -8,8 +8,17 @@ from pathlib import PurePosixPath
 import click
 
 from vmon.cli.attached import attached, target_argument
-from vmon.cli.output import cell, human_size, output_option, repeat, watch_option, write_records
+from vmon.cli.output import (
+    cell,
+    human_size,
+    output_option,
+    repeat,
+    watch_option,
+    write_coverage,
+    write_records,
+)
 from vmon.cli.ps import VIEW, command
+from vmon.core.coverage import Answer
 from vmon.core.records.process import ProcessRecord
 
 MAX_COMMAND = 100
@@ -27,11 +36,14 @@ def tree(target: str, kernel_threads: bool, output: str, watch_s: float | None) 
     with attached(target) as vm:
 
         def once() -> None:
-            records = [p.record() for p in vm.processes() if kernel_threads or not p.kernel_thread]
+            processes = vm.processes()
+            records = [p.record() for p in processes if kernel_threads or not p.kernel_thread]
             if output == "table":
                 sys.stdout.writelines(line + "\n" for line in draw(records))
+                write_coverage(processes.coverage)
             else:
-                write_records([record for record, _, _ in descend(records)], output, VIEW)
+                ordered = [record for record, _, _ in descend(records)]
+                write_records(Answer(ordered, processes.coverage), output, VIEW)
 
         repeat(watch_s, once)
 

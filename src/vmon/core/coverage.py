@@ -5,7 +5,7 @@ Pure. A gap says what is missing, why, and how often; an empty coverage means th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 import msgspec
@@ -44,7 +44,11 @@ class Gaps:
 
     def extend(self, other: Gaps) -> None:
         """What another reader could not see."""
-        for gap in other.records():
+        self.add_all(other.records())
+
+    def add_all(self, coverage: Iterable[GapRecord]) -> None:
+        """What another answer lacks, as if it had been found here."""
+        for gap in coverage:
             self.add(gap.what, gap.reason, gap.detail, gap.count)
 
     def records(self) -> list[GapRecord]:
@@ -58,10 +62,20 @@ class Gaps:
 class Answer(list[T]):
     """A list read from a guest, with what could not be read of it."""
 
-    def __init__(self, items: Iterable[T] = (), coverage: Iterable[GapRecord] | Gaps = ()) -> None:
+    def __init__(
+        self,
+        items: Iterable[T] = (),
+        coverage: Iterable[GapRecord] | Gaps | Callable[[], list[GapRecord]] = (),
+    ) -> None:
         super().__init__(items)
-        self.coverage: list[GapRecord] = coverage.records() if isinstance(coverage, Gaps) else list(coverage)
-        """What is missing; empty when nothing is."""
+        if isinstance(coverage, Gaps):
+            coverage = coverage.records()
+        self._coverage = coverage if callable(coverage) else list(coverage)
+
+    @property
+    def coverage(self) -> list[GapRecord]:
+        """What is missing; empty when nothing is. Of what is read when it is first asked for: what is so far."""
+        return self._coverage() if callable(self._coverage) else self._coverage
 
 
 def said(gap: GapRecord) -> str:

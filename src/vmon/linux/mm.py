@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from vmon.arch.x86_64.paging import NOT_MAPPED, translate_many
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
 from vmon.core.errors import PhysReadError
+from vmon.core.records.process import EnvRecord
+from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
@@ -160,6 +162,12 @@ def read_environ(kernel: Kernel, mms: Columns) -> list[list[bytes] | None]:
     sizes = _bounded(mms["env_start"], mms["env_end"])
     texts: Sequence[bytes | None] = read_user_ranges(kernel, mms["pgd"], mms["env_start"], sizes)
     return [None if text is None else [item for item in split_arguments(text) if item] for text in texts]
+
+
+def env_records(pid: int, items: Sequence[bytes]) -> list[EnvRecord]:
+    """NAME=VALUE texts of a process as records."""
+    pairs = (item.partition(b"=") for item in items)
+    return [EnvRecord(pid=pid, name=guest_text(name), value=guest_text(value)) for name, _, value in pairs]
 
 
 def _bounded(start: Column, end: Column) -> NDArray[np.int64]:

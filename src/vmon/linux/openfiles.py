@@ -7,6 +7,7 @@ one snapshot. Sources: include/linux/fs.h, fs/proc/fd.c.
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import or_
 
 import numpy as np
@@ -27,6 +28,8 @@ class OpenFiles:
     def __init__(self, kernel: Kernel, paths: Paths, files: Column) -> None:
         self._kernel = kernel
         self._count = len(files)
+        self.unknown_sockets: Counter[int] = Counter()
+        """By process, sockets that are being torn down or lead nowhere."""
         self.fds = read_fds(kernel, files)
         unique, which = np.unique(self.fds.file, return_inverse=True)
         self._which = which.reshape(-1)
@@ -43,6 +46,12 @@ class OpenFiles:
         self._modes = [access[flags] for flags in self._flags]
         self._positions = columns["f_pos"].tolist()
         self._inodes = read_inodes(kernel, columns["f_inode"])
+
+    def unnamed(self) -> list[int]:
+        """Of each process, descriptors whose file has no path that could be read."""
+        missing = np.array([path is None for path in self._paths], dtype=bool)
+        counts: list[int] = np.bincount(self.fds.owner[missing[self._which]], minlength=self._count).tolist()
+        return counts
 
     def records(self, pids: list[int]) -> list[list[FileRecord]]:
         """Open files of each process, lowest descriptor first."""
@@ -73,6 +82,7 @@ class OpenFiles:
     ) -> list[list[SocketRecord]]:
         """Sockets of each process, lowest descriptor first."""
         result: list[list[SocketRecord]] = [[] for _ in range(self._count)]
+        self.unknown_sockets.clear()
         is_socket = np.array([kind == "socket" for kind in self._inodes.types], dtype=bool)
         states = read_sockets(self._kernel, self._private[is_socket])
         rows = np.flatnonzero(is_socket[self._which])
@@ -82,6 +92,7 @@ class OpenFiles:
         for at, owner, fd, private in zip(*(column.tolist() for column in columns), strict=True):
             state = states.get(private)
             if state is None:
+                self.unknown_sockets[owner] += 1
                 continue
             record = SocketRecord(
                 pids[owner],

@@ -8,13 +8,15 @@ A hostile guest gets bounded reads and typed errors from below; one bad process 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
+from vmon.core.coverage import GapRecord
 from vmon.core.errors import GuestDataError
 from vmon.core.records.process import (
     EnvRecord,
@@ -27,21 +29,13 @@ from vmon.core.records.process import (
 from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, text_rows
 from vmon.linux import cgroup, cred, dentry, fdtable, inode, mm, namespace, socket, system, task, tty, vma
+from vmon.linux.coverage import gaps_of
 from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel, distinct
 from vmon.linux.openfiles import OpenFiles
 
-WANTS = (
-    task.WANTS
-    | cred.WANTS
-    | mm.WANTS
-    | dentry.WANTS
-    | inode.WANTS
-    | fdtable.WANTS
-    | socket.WANTS
-    | namespace.WANTS
-)
-WANTS = WANTS | cgroup.WANTS | tty.WANTS | system.WANTS | vma.WANTS
+PARTS = (task, cred, mm, dentry, inode, fdtable, socket, namespace, cgroup, tty, system, vma)
+WANTS = reduce(or_, (part.WANTS for part in PARTS))
 T = TypeVar("T")
 CRED_NUMBERS = [
     name for name in cred.CRED_FIELDS.split() if name not in ("user_ns", "group_info", "securebits")
@@ -64,14 +58,23 @@ class Snapshot:
         if not sane.all():
             tasks = tasks[sane]
             columns = task.read_tasks(kernel, tasks)
+        self.dropped = int((~sane).sum())
+        """Entries of the list that were no process any more."""
         self.tasks = tasks
         self._columns = columns
+        self.ended = np.zeros(len(tasks), dtype=bool)
+        """Rows whose process was found to have ended while more of it was read."""
         self.identity = np.stack([columns["pid"], columns["start_boottime"]], axis=1)
         self.pid: list[int] = columns["pid"].tolist()
         self.start_boottime_ns: list[int] = columns["start_boottime"].tolist()
 
     def __len__(self) -> int:
         return len(self.pid)
+
+    @property
+    def coverage(self) -> list[GapRecord]:
+        """What is missing from all that was read so far."""
+        return gaps_of(self).records()
 
     @classmethod
     def of_all(cls, kernel: Kernel) -> Snapshot:
@@ -218,12 +221,15 @@ class Snapshot:
         which = self._mms[1].tolist()
         return self._settled([[] if which[row] < 0 else line for row, line in enumerate(lines)])
 
+    def _settle(self) -> None:
+        self.ended |= ~self.unchanged()
+
     def _settled(self, values: list[T | None]) -> list[T | None]:
         """Values of processes that are still the same; None for the others."""
-        same = self.unchanged()
-        if same.all():
+        self._settle()
+        if not self.ended.any():
             return values
-        return [value if kept else None for value, kept in zip(values, same.tolist(), strict=True)]
+        return [None if ended else value for value, ended in zip(values, self.ended.tolist(), strict=True)]
 
     @cached_property
     def _paths(self) -> dentry.Paths:
@@ -346,7 +352,9 @@ class Snapshot:
 
     @cached_property
     def _open(self) -> OpenFiles:
-        return OpenFiles(self.kernel, self._paths, self._columns["files"])
+        found = OpenFiles(self.kernel, self._paths, self._columns["files"])
+        self._settle()
+        return found
 
     @cached_property
     def files(self) -> list[list[FileRecord]]:
@@ -396,19 +404,12 @@ class Snapshot:
 
     def environ(self, row: int) -> list[EnvRecord] | None:
         """Environment of one process; None when its pages are not in memory."""
-        _, which, gvas = self._mms
-        at = int(which[row])
+        at = int(self._mms[1][row])
         if at < 0:
             return []
-        one = mm.read_mms(self.kernel, gvas[at : at + 1])
+        one = mm.read_mms(self.kernel, self._mms[2][at : at + 1])
         items = mm.read_environ(self.kernel, one)[0]
-        if items is None:
-            return None
-        result = []
-        for item in items:
-            name, _, value = item.partition(b"=")
-            result.append(EnvRecord(pid=self.pid[row], name=guest_text(name), value=guest_text(value)))
-        return result
+        return None if items is None else mm.env_records(self.pid[row], items)
 
     def thread_records(self, row: int) -> list[ThreadRecord]:
         """Threads of one process, the main one included."""

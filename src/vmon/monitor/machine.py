@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 import numpy as np
 
 from vmon.core.address import Gpa
+from vmon.core.coverage import Answer
 from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported, VmonError
 from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, Registers, WakeVm, WatchVm, WritePhys
 from vmon.core.records.guest import EvidenceRecord, GuestRecord
@@ -247,9 +248,13 @@ class VirtualMachine(Acts, views.Views):
         """All processes as columns: the fast lane under processes()."""
         return Snapshot.of_all(self._current())
 
-    def processes(self) -> list[Process]:
-        """Every process, kernel threads too, in the order of the guest's own list. Under a millisecond for 500."""
-        return Process.all_of(self.snapshot())
+    def processes(self) -> Answer[Process]:
+        """Every process, kernel threads too, in the order of the guest's own list. Under a millisecond for 500.
+
+        Its coverage is of what was read of them until it is asked for, by their attributes and record() too.
+        """
+        snapshot = self.snapshot()
+        return Answer(Process.all_of(snapshot), lambda: snapshot.coverage)
 
     def process(self, pid: int) -> Process:
         """One process by its pid in the first namespace; NoSuchProcess when there is none."""
@@ -283,9 +288,11 @@ class VirtualMachine(Acts, views.Views):
             hint="`vmon doctor TARGET` tells what can be done",
         )
 
-    def sockets(self) -> list[SocketRecord]:
+    def sockets(self) -> Answer[SocketRecord]:
         """Every socket that a process holds."""
-        return [record for records in self.snapshot().sockets for record in records]
+        snapshot = self.snapshot()
+        records = [record for records in snapshot.sockets for record in records]
+        return Answer(records, snapshot.coverage)
 
     def doctor(self) -> DoctorRecord:
         """What could be done to this guest: where a probe could live, which events it could see and refuse.

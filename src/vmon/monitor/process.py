@@ -10,6 +10,7 @@ from itertools import repeat
 
 import msgspec
 
+from vmon.core.coverage import Answer, GapRecord
 from vmon.core.errors import NoSuchProcess
 from vmon.core.records.process import (
     EnvRecord,
@@ -20,6 +21,7 @@ from vmon.core.records.process import (
     ThreadRecord,
 )
 from vmon.core.text import guest_text
+from vmon.linux.coverage import gaps_of_files, gaps_of_row
 from vmon.linux.snapshot import Snapshot
 
 
@@ -105,25 +107,35 @@ class Process(msgspec.Struct, frozen=True, eq=False):
         """Every field, as a record that can be written out."""
         return self._snapshot.record(self._row)
 
-    def files(self) -> list[FileRecord]:
+    @property
+    def coverage(self) -> list[GapRecord]:
+        """What is missing from all that was read so far of the processes of its snapshot."""
+        return self._snapshot.coverage
+
+    def files(self) -> Answer[FileRecord]:
         """Open file descriptors, lowest first."""
-        return self._snapshot.files[self._row]
+        return Answer(
+            self._snapshot.files[self._row], lambda: gaps_of_files(self._snapshot, self._row).records()
+        )
 
-    def sockets(self) -> list[SocketRecord]:
+    def sockets(self) -> Answer[SocketRecord]:
         """Sockets among the open files."""
-        return self._snapshot.sockets[self._row]
+        return Answer(
+            self._snapshot.sockets[self._row], lambda: gaps_of_files(self._snapshot, self._row).records()
+        )
 
-    def maps(self) -> list[MapRecord]:
+    def maps(self) -> Answer[MapRecord]:
         """Address space, lowest first. Touches the guest at each call."""
-        return self._snapshot.maps(self._row)
+        return Answer(self._snapshot.maps(self._row), gaps_of_row(self._snapshot, self._row))
 
-    def environ(self) -> list[EnvRecord] | None:
+    def environ(self) -> Answer[EnvRecord] | None:
         """Environment as laid out at exec; None when its pages are not in memory. Touches the guest at each call."""
-        return self._snapshot.environ(self._row)
+        items = self._snapshot.environ(self._row)
+        return None if items is None else Answer(items, gaps_of_row(self._snapshot, self._row))
 
-    def threads(self) -> list[ThreadRecord]:
+    def threads(self) -> Answer[ThreadRecord]:
         """Threads, the main one included. Touches the guest at each call."""
-        return self._snapshot.thread_records(self._row)
+        return Answer(self._snapshot.thread_records(self._row), gaps_of_row(self._snapshot, self._row))
 
     def is_alive(self) -> bool:
         """Whether the guest still has this very process. Touches the guest."""

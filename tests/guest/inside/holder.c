@@ -1,7 +1,7 @@
-/* Runs inside the guest and holds what a shell cannot: an id-mapped mount. Each kind prints "ready" and stays, or
- * prints what the kernel refused.
+/* Runs inside the guest and does what a shell cannot. Each kind says when it is done, or what the kernel refused.
  *
- * `holder idmap FOLDER`: mounts FOLDER over itself with ids mapped.
+ * `holder idmap FOLDER`: mounts FOLDER over itself with ids mapped, and ends.
+ * `holder forget`: unmaps the pages that its arguments are in, prints its pid, and stays.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -70,8 +70,21 @@ static int idmap(const char *folder)
 	return 0;
 }
 
+static int forget(char *arguments)
+{
+	printf("%d\n", getpid());
+	fflush(stdout);
+	unsigned long page = (unsigned long)arguments & ~4095UL;
+	/* The rest of the stack is not needed any more: this stays in the kernel. */
+	__asm__ volatile("syscall\n\tmov $34, %%eax\n\tsyscall"
+			 : : "a"(11L), "D"(page), "S"(4096L) : "rcx", "r11", "memory");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "forget"))
+		return forget(argv[0]);
 	if (argc == 3 && !strcmp(argv[1], "idmap"))
 		return idmap(argv[2]);
 	return 2;

@@ -7,8 +7,12 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.test_tree import TEMPLATE
-from vmon.cli.ps import command, started
+from tests.unit.linux.scene import Scene
+from vmon.cli.ps import command, coverage, started
+from vmon.core.coverage import Answer
 from vmon.core.errors import NoSuchProcess
+from vmon.linux.snapshot import Snapshot
+from vmon.monitor.process import Process
 
 
 def test_choosing_processes(run: Run) -> None:
@@ -70,3 +74,19 @@ def test_the_table(run: Run) -> None:
         "/sbin/init",
         "splash",
     ]
+
+
+def test_what_the_records_lack_is_said_with_them() -> None:
+    made = Scene("new")
+    made.guest.set(made.worker_mm, "mm_struct", {"pgd": 0xFFFF_F000_0000_0000})
+    kernel = made.guest.kernel()
+    snapshots = [Snapshot.of_all(kernel) for _ in range(2)]
+    chosen = [Process.all_of(snapshot)[2] for snapshot in snapshots]
+    assert coverage(chosen).records() == []
+    for process in chosen:
+        assert process.record().cmdline is None
+    assert [(gap.what, gap.reason, gap.count) for gap in coverage(chosen).records()] == [
+        ("cmdline", "not resident", 2)
+    ]
+    whole = Answer(chosen, lambda: snapshots[0].coverage)
+    assert [gap.count for gap in coverage(whole).records()] == [1]

@@ -23,3 +23,14 @@ def test_an_answer_is_a_list_that_says_what_it_lacks() -> None:
     assert answer.coverage == Answer().coverage == []
     gaps.add("size", "torn")
     assert [gap.what for gap in Answer([3], gaps).coverage] == ["size"]
+
+
+def test_an_answer_that_is_read_later_says_what_it_lacks_then() -> None:
+    gaps = Gaps()
+    answer = Answer([1], gaps.records)
+    assert answer.coverage == []
+    gaps.add("cmdline", "not resident", count=2)
+    assert [gap.count for gap in answer.coverage] == [2]
+    both = Gaps()
+    both.add_all([*answer.coverage, *answer.coverage])
+    assert [(gap.what, gap.reason, gap.count) for gap in both.records()] == [("cmdline", "not resident", 4)]

@@ -63,3 +63,20 @@ def test_a_process_that_ended_says_so() -> None:
     assert not worker.is_alive()
     with pytest.raises(NoSuchProcess, match="42 ended"):
         worker.require_alive()
+
+
+def test_answers_say_what_they_lack() -> None:
+    made = Scene("new")
+    kernel = made.guest.kernel()
+    snapshot = Snapshot.of_all(kernel)
+    worker = Process.all_of(snapshot)[2]
+    for answer in (worker.files(), worker.sockets(), worker.maps(), worker.environ(), worker.threads()):
+        assert answer is not None
+        assert answer.coverage == worker.coverage == []
+    where = made.guest.at(made.worker_process.task, "task_struct", "start_boottime")
+    kernel.memory.phys.guest_writes(made.guest.gpa(where), b"\1")  # type: ignore[attr-defined]
+    for answer in (worker.maps(), worker.environ(), worker.threads()):
+        assert answer is not None
+        assert [(gap.what, gap.reason) for gap in answer.coverage] == [("processes", "torn")]
+    assert worker.cmdline is None
+    assert [(gap.what, gap.reason) for gap in worker.coverage] == [("processes", "torn")]
