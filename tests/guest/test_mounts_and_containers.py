@@ -290,3 +290,126 @@ def test_arguments_that_the_guest_dropped_are_told(guest: LabGuest, vm: vmon.Vir
         ("cmdline", "not resident", 1)
     ]
     say(guest, f"kill {pid}; rm /tmp/v-forget")
+
+
+HEX = "0123456789abcdef"
+IDS = [letter * 32 + HEX * 2 for letter in "abcdef"]
+# Where each engine puts a container, and what that says: engine, id, name, pod.
+STYLES = {
+    f"system.slice/docker-{IDS[0]}.scope": ("docker", IDS[0], None, None),
+    f"docker/{IDS[1]}": ("docker", IDS[1], None, None),
+    "kubepods.slice/kubepods-burstable.slice/"
+    f"kubepods-burstable-pod11111111_2222_3333_4444_555555555555.slice/cri-containerd-{IDS[2]}.scope": (
+        "containerd", IDS[2], None, "11111111-2222-3333-4444-555555555555",
+    ),
+    f"machine.slice/libpod-{IDS[3]}.scope/container": ("podman", IDS[3], None, None),
+    f"kubepods/besteffort/pod66666666-2222-3333-4444-555555555555/{IDS[4]}": (
+        None, IDS[4], None, "66666666-2222-3333-4444-555555555555",
+    ),
+    f"kubepods.slice/crio-{IDS[5]}.scope": ("cri-o", IDS[5], None, None),
+    "lxc.payload.web-1/init.scope": ("lxc", "web-1", "web-1", None),
+    "lxc/old_one": ("lxc", "old_one", "old_one", None),
+}  # fmt: skip
+# In each two processes with namespaces of their own; in those of monitors a process that is in no container.
+CONTAINERS = r"""
+cd /sys/fs/cgroup
+fill() {
+    mkdir -p "$1"
+    sh -c "echo \$\$ >'$1/cgroup.procs'; exec $2" >/dev/null 2>&1 </dev/null &
+    echo $! >>/tmp/v-fillers
+}
+for folder in FOLDERS; do
+    fill $folder "unshare -p -m -u -f sh -c 'hostname inside; sleep 9990 & sleep 9991'"
+done
+fill machine.slice/libpod-conmon-ID.scope 'sleep 9992'
+fill lxc.monitor.web-1 'sleep 9992'
+fill user.slice/user-0.slice 'sleep 9992'
+fill 'machine.slice/machine-my\x2dbox.scope' "unshare -p -m -f sleep 9993"
+sleep 2
+"""
+NO_CONTAINERS = r"""
+for id in $(cat /tmp/v-fillers); do
+    for child in $(cat /proc/$id/task/$id/children); do kill -9 $child; done
+    kill -9 $id
+done
+rm /tmp/v-fillers
+sleep 1
+cd /sys/fs/cgroup
+find docker kubepods* system.slice machine.slice user.slice lxc* -depth -type d -exec rmdir {} +
+"""
+# A line a process: pid, pids in nested namespaces, pid, mount and net namespace, cgroup.
+WHERE = r"""
+for folder in /proc/[0-9]*; do
+    nested=$(grep NSpid $folder/status) &&
+        echo "${folder#/proc/}|${nested#NSpid:}|$(readlink $folder/ns/pid)|$(readlink $folder/ns/mnt)|$(readlink \
+            $folder/ns/net)|$(cut -d: -f3- $folder/cgroup)"
+done 2>/dev/null
+"""
+
+
+@pytest.fixture
+def contained(guest: LabGuest) -> Iterator[None]:
+    say(guest, CONTAINERS.replace("FOLDERS", " ".join(STYLES)).replace("ID", IDS[0]))
+    yield
+    say(guest, NO_CONTAINERS)
+
+
+def inode(link: str) -> int:
+    return int(link.split("[")[1][:-1])
+
+
+def test_containers(guest: LabGuest, vm: vmon.VirtualMachine, contained: None) -> None:
+    lines = [line.split("|") for line in say(guest, WHERE).splitlines()]
+    answer = vm.containers()
+    assert [gap for gap in answer.coverage if gap.reason != "torn"] == []
+    by_id = {record.id: record for record in answer}
+    where = {int(pid): words for pid, *words in lines}
+    for path, (engine, name, shown, pod) in STYLES.items():
+        record = by_id.pop(name)
+        assert (record.kind, record.engine, record.name, record.pod) == ("cgroup", engine, shown, pod)
+        # The unshare that waits outside of the new pid namespace, and two in it.
+        told = [pid for pid, words in where.items() if words[4] == f"/{path}"]
+        assert sorted(record.pids) == sorted(told)
+        assert len(told) == 3
+        (init,) = (pid for pid in told if where[pid][0].split()[1:] == ["1"])
+        assert record.init_pid == init
+        _, pid_space, mnt_space, net_space, _ = where[init]
+        assert record.pid_namespace == inode(pid_space)
+        assert record.mnt_namespace == inode(mnt_space)
+        assert record.net_namespace == inode(net_space)
+        assert record.host_namespaces == ["net", "user", "ipc", "cgroup"]
+        assert (record.hostname, record.process, record.uid) == ("inside", "sleep", 0)
+        assert (record.root, record.root_filesystem) == ("/", "rootfs")
+        assert f"/{path}".startswith(str(record.cgroup_path))
+    # Those of the workload: a cgroup without namespaces, namespaces without a cgroup.
+    plain = by_id.pop(HEX * 4)
+    assert (plain.engine, plain.process, plain.init_pid, len(plain.pids)) == ("docker", "w-cgroup", None, 1)
+    assert plain.host_namespaces == ["pid", "mnt", "net", "user", "uts", "ipc", "cgroup"]
+    alone = {record.process: record for record in by_id.values()}
+    assert set(alone) == {"w-contained", "sleep"}
+    record = alone["w-contained"]
+    (inner,) = record.pids
+    assert (record.kind, record.engine, record.hostname) == ("namespaces", None, "inner")
+    assert record.id == f"pid:[{inode(where[inner][1])}]"
+    assert record.init_pid == inner
+    assert record.host_namespaces == ["user"]
+    assert (alone["sleep"].engine, alone["sleep"].name) == ("systemd-nspawn", "my-box")
+
+
+def test_who_enters_a_container_from_outside_is_told(
+    guest: LabGuest, vm: vmon.VirtualMachine, contained: None
+) -> None:
+    inside = next(record for record in vm.containers() if record.engine == "podman")
+    pid = int(
+        say(
+            guest,
+            f"nsenter -t {inside.init_pid} -p -m sleep 9994 >/dev/null 2>&1 </dev/null & sleep 1; "
+            "for folder in /proc/[0-9]*; do grep -q 9994 $folder/cmdline 2>/dev/null && "
+            "grep -q 'NSpid.*[0-9].*[0-9]' $folder/status && grep -q '^Name:.sleep' $folder/status && "
+            "[ $(grep NSpid $folder/status | wc -w) = 3 ] && echo ${folder#/proc/}; done; true",
+        )
+    )
+    after = next(record for record in vm.containers() if record.id == inside.id)
+    assert set(after.pids) == {*inside.pids, pid}
+    assert after.init_pid == inside.init_pid
+    say(guest, f"kill {pid}")

@@ -1,10 +1,11 @@
-"""`vmon cgroups`: what the processes of a guest are gathered in. Reads the guest, changes nothing."""
+"""`vmon cgroups`, `vmon containers`: what a guest's processes are gathered in. Reads the guest, changes nothing."""
 
 from __future__ import annotations
 
 from vmon.cli.listing import listing
 from vmon.cli.output import View, human_size
-from vmon.core.records.container import CgroupRecord
+from vmon.cli.ps import started
+from vmon.core.records.container import CgroupRecord, ContainerRecord
 
 
 def of_limit(current: str | int | None, limit: str | int | None) -> str | None:
@@ -32,4 +33,25 @@ CGROUPS = View(
 cgroups = listing(
     "cgroups", "List the cgroups of TARGET with what is in them and what they may use.", CGROUPS,
     lambda vm: vm.cgroups(),
+)  # fmt: skip
+CONTAINERS = View(
+    ContainerRecord,
+    ("CONTAINER", "ENGINE", "NAME", "INIT", "PROCESS", "UID", "STARTED", "PROCESSES", "ROOT", "OF THE HOST"),
+    lambda record: (
+        record.id[:12] if record.kind == "cgroup" and record.name is None else record.id,
+        record.engine,
+        record.name or record.hostname,
+        record.init_pid,
+        record.process,
+        record.uid,
+        started(record.start_boottime_ns),
+        len(record.pids),
+        " ".join(filter(None, (record.root, record.root_filesystem))) or None,
+        " ".join(record.host_namespaces) or None,
+    ),
+    "no container",
+)
+containers = listing(
+    "containers", "List the containers of TARGET: by the paths of cgroups, or by namespaces.", CONTAINERS,
+    lambda vm: vm.containers(),
 )  # fmt: skip

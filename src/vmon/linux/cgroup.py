@@ -26,8 +26,9 @@ WANTS = Wants(
         "kernfs_node": "name __parent|parent id",
     }
 )
-CONTAINER_ID = re.compile(r"(?:^|[/:-])([0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?(?=/|$)")
-LXC_NAME = re.compile(r"/lxc(?:\.payload)?[./]([A-Za-z0-9._-]+)")
+# conmon and lxc.monitor watch a container from outside.
+CONTAINER_ID = re.compile(r"(?:^|[/:-])(?<!conmon-)([0-9a-f]{64}|[0-9a-f]{32})(?:\.scope)?(?=/|$)")
+LXC_NAME = re.compile(r"/lxc(?:\.payload[./]|/)([A-Za-z0-9._-]+)")
 
 
 def read_cgroups(kernel: Kernel, css_sets: Column) -> list[str | None]:

@@ -77,7 +77,7 @@ def read_cgroup_tree(kernel: Kernel, tasks: Column, gaps: Gaps) -> list[CgroupRe
     unnamed = sum(name is None for name, there in zip(names, online.tolist(), strict=True) if there)
     if unnamed:
         gaps.add("path", "unreadable", count=unnamed)
-    _tell_old_hierarchies(kernel, gaps)
+    tell_old_hierarchies(kernel, gaps)
     masks, below = enabled.tolist(), columns["subtree_control"].tolist()
     frozen = columns["freezer.freeze"].tolist() if "freezer.freeze" in columns else [0] * len(cgroups)
     plain = [columns[name].tolist() for name in ("nr_descendants", "nr_dying_descendants")]
@@ -256,7 +256,7 @@ class _Controllers:
         return {name: self._values.get(name, {}).get(row) for name in names}
 
 
-def _tell_old_hierarchies(kernel: Kernel, gaps: Gaps) -> None:
+def tell_old_hierarchies(kernel: Kernel, gaps: Gaps) -> None:
     """Cgroups of version 1 are trees of their own, beside this one."""
     try:
         roots = walk_list(kernel, kernel.symbol("cgroup_roots"), "cgroup_roots", MAX_HIERARCHIES)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
-from vmon.linux import cgrouptree
+from vmon.linux import cgrouptree, container
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
-    from vmon.core.records.container import CgroupRecord
+    from vmon.core.records.container import CgroupRecord, ContainerRecord
 
-WANTS = cgrouptree.WANTS
+WANTS = cgrouptree.WANTS | container.WANTS
 
 
 class ContainerViews(Subject):
@@ -21,3 +21,14 @@ class ContainerViews(Subject):
         """Every cgroup of the unified hierarchy, each before its children, with what is in it and its limits. 1 ms."""
         gaps = Gaps()
         return Answer(cgrouptree.read_cgroup_tree(self.wide_kernel, self.snapshot().tasks, gaps), gaps)
+
+    def containers(self) -> Answer[ContainerRecord]:
+        """Every container that has a process, the oldest first: by its cgroup's path, or by its namespaces. 3 to 6 ms.
+
+        docker, containerd, CRI-O, podman and LXC are known by the path, where the guest's engine uses the unified
+        hierarchy of cgroups; else by pid and mount namespaces of their own.
+        """
+        gaps, snapshot = Gaps(), self.snapshot()
+        records = container.find_containers(self.wide_kernel, snapshot, gaps)
+        gaps.add_all(snapshot.coverage)
+        return Answer(records, gaps)
