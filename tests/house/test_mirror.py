@@ -40,6 +40,7 @@ WITHOUT = {
     "cli/kernel.py": "tables of records that the guest tests ask for; cli/listing.py is tested",
     "cli/keys.py": "the guest tests ask for its records; cli/output.py is tested",
     "cli/containers.py": "tables of records that the guest tests ask for",
+    "cli/locks.py": "a table of records that the guest tests ask for",
     "cli/mounts.py": "a table of records that the guest tests ask for",
     "cli/lab.py": "the guest tests boot with it",
     "cli/lab_host.py": "the guest tests boot with it",

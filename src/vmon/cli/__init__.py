@@ -34,6 +34,7 @@ COMMANDS = {
     "mounts": ("vmon.cli.mounts", "mounts", "List what is mounted where in a guest."),
     "cgroups": ("vmon.cli.containers", "cgroups", "List the cgroups of a guest and what they may use."),
     "containers": ("vmon.cli.containers", "containers", "List the containers of a guest."),
+    "locks": ("vmon.cli.locks", "locks", "List the locks on files in a guest, and who waits."),
     "modules": ("vmon.cli.kernel", "modules", "List the modules loaded into a guest's kernel."),
     "dmesg": ("vmon.cli.dmesg", "dmesg", "Show the log of a guest's kernel."),
     "sysctl": ("vmon.cli.sysctl", "sysctl", "Show the settings of a guest's kernel."),

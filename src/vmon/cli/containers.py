@@ -40,7 +40,7 @@ CONTAINERS = View(
     lambda record: (
         record.id[:12] if record.kind == "cgroup" and record.name is None else record.id,
         record.engine,
-        record.name or record.hostname,
+        record.name or (record.hostname if "uts" not in record.host_namespaces else None),
         record.init_pid,
         record.process,
         record.uid,

@@ -1,6 +1,7 @@
 /* Runs inside the guest and does what a shell cannot. Each kind says when it is done, or what the kernel refused.
  *
  * `holder idmap FOLDER`: mounts FOLDER over itself with ids mapped, and ends.
+ * `holder locks FOLDER`: takes locks of every kind on files of FOLDER, some of which others wait for; prints the pids.
  * `holder forget`: unmaps the pages that its arguments are in, prints its pid, and stays.
  */
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -70,6 +72,66 @@ static int idmap(const char *folder)
 	return 0;
 }
 
+static int open_in(const char *folder, const char *name)
+{
+	char path[256];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+	if (fd < 0)
+		say(path);
+	return fd;
+}
+
+static int range(int fd, int how, short type, off_t start, off_t length)
+{
+	struct flock wanted = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+	return fcntl(fd, how, &wanted);
+}
+
+/* A process that waits for what is taken, of one kind. */
+static void waits(const char *folder, int kind)
+{
+	pid_t child = fork();
+	if (child) {
+		printf("%d\n", child);
+		usleep(200000);
+		return;
+	}
+	switch (kind) {
+	case 0: range(open_in(folder, "posix"), F_SETLKW, F_WRLCK, 100, 50); break;
+	case 1: range(open_in(folder, "posix"), F_SETLKW, F_RDLCK, 140, 5); break;
+	case 2: flock(open_in(folder, "flock"), LOCK_EX); break;
+	case 3: range(open_in(folder, "ofd"), F_OFD_SETLKW, F_WRLCK, 0, 0); break;
+	case 4: open_in(folder, "breaking"); break;
+	case 5: flock(open_in(folder, "inherited"), LOCK_SH); pause(); break;
+	}
+	_exit(0);
+}
+
+static int locks(const char *folder)
+{
+	int fd, other;
+	setvbuf(stdout, NULL, _IONBF, 0);
+	signal(SIGIO, SIG_IGN);
+	printf("%d\n", getpid());
+	fd = open_in(folder, "posix");
+	range(fd, F_SETLK, F_WRLCK, 100, 50);
+	range(fd, F_SETLK, F_RDLCK, 1000, 0);
+	flock(open_in(folder, "flock"), LOCK_SH);
+	flock(open_in(folder, "odd \xff name"), LOCK_EX);
+	range(open_in(folder, "ofd"), F_OFD_SETLK, F_RDLCK, 7, 3);
+	fcntl(open_in(folder, "lease"), F_SETLEASE, F_WRLCK);
+	fcntl(open_in(folder, "breaking"), F_SETLEASE, F_WRLCK);
+	other = open_in(folder, "gone");
+	flock(other, LOCK_EX);
+	unlinkat(AT_FDCWD, strcat(strcpy((char[300]){0}, folder), "/gone"), 0);
+	for (int kind = 0; kind < 6; kind++)
+		waits(folder, kind);
+	puts("ready");
+	pause();
+	return 0;
+}
+
 static int forget(char *arguments)
 {
 	printf("%d\n", getpid());
@@ -87,5 +149,7 @@ int main(int argc, char **argv)
 		return forget(argv[0]);
 	if (argc == 3 && !strcmp(argv[1], "idmap"))
 		return idmap(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "locks"))
+		return locks(argv[2]);
 	return 2;
 }

@@ -8,13 +8,13 @@ import numpy as np
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import NoSuchProcess, UsageError
-from vmon.linux import mount
+from vmon.linux import lock, mount
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
-    from vmon.core.records.filesystem import MountRecord
+    from vmon.core.records.filesystem import LockRecord, MountRecord
 
-WANTS = mount.WANTS
+WANTS = mount.WANTS | lock.WANTS
 
 
 class FilesystemViews(Subject):
@@ -53,3 +53,10 @@ class FilesystemViews(Subject):
                 )
             records = [record for record in records if record.namespace == namespace]
         return Answer(records, gaps)
+
+    def locks(self) -> Answer[LockRecord]:
+        """Locks on files, held and waited for, in the order of /proc/locks. 2 to 4 ms."""
+        gaps, kernel, snapshot = Gaps(), self.wide_kernel, self.snapshot()
+        names = dict(zip(snapshot.pid, snapshot.name, strict=True))
+        openers = lock.read_openers(kernel, snapshot.tasks, snapshot.pid)
+        return Answer(lock.read_locks(kernel, names, openers, gaps), gaps)
