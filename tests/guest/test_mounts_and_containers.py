@@ -11,7 +11,7 @@ import pytest
 
 import vmon
 from tests.guest.conftest import say
-from tests.guest.truth import raw, unescape
+from tests.guest.truth import raw, tty_name, unescape
 from vmon.core.coverage import Answer
 from vmon.core.errors import NoSuchProcess, UsageError
 from vmon.core.records.filesystem import LockRecord, MountRecord
@@ -489,3 +489,79 @@ def test_locks(guest: LabGuest, vm: vmon.VirtualMachine, locked: list[int]) -> N
     assert ("odd \udcff name", "WRITE") in by_path
     waits = {record.pid: record.waits_for for record in answer if record.state == "waiting"}
     assert waits == {posix: holder, other: posix, flock: holder, lease: holder, None: None}
+
+
+TERMINALS = r"""
+for uid in 1000 0; do
+    /lab/holder terminal $uid >/tmp/v-terminal.$uid 2>&1 </dev/null &
+    for turn in 1 2 3 4 5 6 7 8 9 10; do
+        grep -q ready /tmp/v-terminal.$uid && break
+        sleep 1
+    done
+    cat /tmp/v-terminal.$uid
+done
+"""
+NO_TERMINALS = """
+for uid in 1000 0; do tail -n +2 /tmp/v-terminal.$uid | grep -v ready | xargs kill -9; done
+rm /tmp/v-terminal.*
+"""
+# The guest's clock, a terminal a line with its last key and its device, a process a line.
+SESSIONS = r"""
+date +%s
+echo $(stat -c '%n|%X|%t|%T' /dev/pts/[0-9]*)
+for folder in /proc/[0-9]*; do
+    echo "$(cat $folder/loginuid)|$(grep Uid: $folder/status | cut -f2)|$(tr '\n' ' ' <$folder/stat)"
+done 2>/dev/null
+date +%s
+"""
+
+
+@pytest.fixture
+def terminals(guest: LabGuest) -> Iterator[None]:
+    assert say(guest, TERMINALS).split().count("ready") == 2
+    yield
+    say(guest, NO_TERMINALS)
+
+
+def test_who(guest: LabGuest, vm: vmon.VirtualMachine, terminals: None) -> None:
+    began, nodes, *lines = say(guest, SESSIONS).splitlines()
+    answer = vm.who()
+    ended = int(say(guest, "date +%s"))
+    assert [gap for gap in answer.coverage if gap.reason != "torn"] == []
+    told: dict[str, list[list[str]]] = {}
+    for line in lines[:-1]:
+        if ")" not in line:
+            continue  # it ended before its line was whole
+        login, uid, stat = line.split("|", 2)
+        pid, rest = stat.split(" ", 1)[0], stat[stat.rindex(")") + 2 :].split()
+        if (name := tty_name(int(rest[4]))) is not None:
+            told.setdefault(name, []).append([pid, login, uid, *rest])
+    devices = {}
+    for node in nodes.split():
+        path, typed, major, minor = node.split("|")
+        devices[path.removeprefix("/dev/")] = int(typed), os.makedev(int(major, 16), int(minor, 16))
+    assert {record.tty for record in answer} == set(told)
+    assert len(answer) >= 3
+    for record in answer:
+        members = told[record.tty]
+        # Behind pid, login uid and uid: state, ppid, pgrp, session, tty_nr, tpgid...
+        (session,) = {member[6] for member in members}
+        (foreground,) = {member[8] for member in members}
+        assert (record.sid, record.foreground_pgid) == (int(session), int(foreground))
+        assert record.processes == len(members)
+        front = [int(member[0]) for member in members if member[5] == foreground]
+        assert sorted(record.foreground_pids) == sorted(front)
+        leader = next(member for member in members if member[0] == session)
+        assert record.uid == int(leader[2])
+        assert record.login_uid == (None if int(leader[1]) == 0xFFFF_FFFF else int(leader[1]))
+        typed, device = devices[record.tty]
+        assert record.device == device
+        assert record.idle is not None
+        assert int(began) - typed - 1 <= record.idle <= ended - typed
+    first, second = [record for record in answer if record.process == "holder"]
+    assert (first.uid, first.login_uid, second.uid, second.login_uid) == (1000, 1000, 0, None)
+    assert len(first.foreground_pids) == 2
+    assert first.processes == 4
+    assert first.foreground_command == ["/lab/holder", "terminal", "1000"]
+    workload = next(record for record in answer if record.process == "w-terminal")
+    assert workload.foreground_pids == [workload.sid]

@@ -35,6 +35,7 @@ COMMANDS = {
     "cgroups": ("vmon.cli.containers", "cgroups", "List the cgroups of a guest and what they may use."),
     "containers": ("vmon.cli.containers", "containers", "List the containers of a guest."),
     "locks": ("vmon.cli.locks", "locks", "List the locks on files in a guest, and who waits."),
+    "who": ("vmon.cli.who", "who", "List who sits at a terminal of a guest."),
     "modules": ("vmon.cli.kernel", "modules", "List the modules loaded into a guest's kernel."),
     "dmesg": ("vmon.cli.dmesg", "dmesg", "Show the log of a guest's kernel."),
     "sysctl": ("vmon.cli.sysctl", "sysctl", "Show the settings of a guest's kernel."),

@@ -2,6 +2,8 @@
  *
  * `holder idmap FOLDER`: mounts FOLDER over itself with ids mapped, and ends.
  * `holder locks FOLDER`: takes locks of every kind on files of FOLDER, some of which others wait for; prints the pids.
+ * `holder terminal UID`: a session with a terminal of its own, led by UID, with two in the foreground and one behind;
+ *     prints the pids, the foreground's last.
  * `holder forget`: unmaps the pages that its arguments are in, prints its pid, and stays.
  */
 #define _GNU_SOURCE
@@ -14,6 +16,7 @@
 #include <string.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -132,6 +135,44 @@ static int locks(const char *folder)
 	return 0;
 }
 
+static pid_t in_group(pid_t group)
+{
+	pid_t child = fork();
+	if (!child) {
+		setpgid(0, group);
+		pause();
+		_exit(0);
+	}
+	setpgid(child, group ? group : child);
+	printf("%d\n", child);
+	return child;
+}
+
+static int terminal(int uid)
+{
+	int unlock = 0, number, control = open("/dev/ptmx", O_RDWR);
+	char path[32];
+	ioctl(control, TIOCSPTLCK, &unlock);
+	ioctl(control, TIOCGPTN, &number);
+	snprintf(path, sizeof(path), "/dev/pts/%d", number);
+	setsid();
+	int fd = open(path, O_RDWR);
+	ioctl(fd, TIOCSCTTY, 0);
+	open("/dev/tty", O_RDWR);
+	put("/proc/self/loginuid", uid == 1000 ? "1000" : "4294967295");
+	setresuid(uid, uid, uid);
+	printf("%d\n%d\n", number, getpid());
+	in_group(0);
+	pid_t front = in_group(0);
+	in_group(front);
+	signal(SIGTTOU, SIG_IGN);
+	tcsetpgrp(fd, front);
+	puts("ready");
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
 static int forget(char *arguments)
 {
 	printf("%d\n", getpid());
@@ -151,5 +192,9 @@ int main(int argc, char **argv)
 		return idmap(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "locks"))
 		return locks(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "terminal")) {
+		setvbuf(stdout, NULL, _IONBF, 0);
+		return terminal(atoi(argv[2]));
+	}
 	return 2;
 }

@@ -9,6 +9,7 @@ from vmon.monitor.views import deferred, findings, kernel, machine
 from vmon.monitor.views.deferred import DeferredViews
 from vmon.monitor.views import filesystems, findings, kernel
 from vmon.monitor.views import containers, filesystems, findings, kernel
+from vmon.monitor.views import containers, filesystems, findings, kernel, logins
 from vmon.monitor.views.containers import ContainerViews
 from vmon.monitor.views.filesystems import FilesystemViews
 from vmon.monitor.views.findings import FindingViews
@@ -21,7 +22,10 @@ WANTS = kernel.WANTS | findings.WANTS | deferred.WANTS | machine.WANTS
 class Views(KernelViews, FindingViews, DeferredViews, MachineViews):
 WANTS = kernel.WANTS | filesystems.WANTS | findings.WANTS
 WANTS = kernel.WANTS | containers.WANTS | filesystems.WANTS | findings.WANTS
+from vmon.monitor.views.logins import LoginViews
+
+WANTS = kernel.WANTS | containers.WANTS | filesystems.WANTS | findings.WANTS | logins.WANTS
 
 
-class Views(KernelViews, ContainerViews, FilesystemViews, FindingViews):
+class Views(KernelViews, ContainerViews, FilesystemViews, FindingViews, LoginViews):
     """Every subject, mixed into VirtualMachine."""
