@@ -210,7 +210,9 @@ def endpoint(word: str) -> tuple[str, int]:
     address, port = word.split(":")
     raw = bytes.fromhex(address)
     raw = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
-    return str(ipaddress.ip_address(raw)), int(port, 16)
+    parsed = ipaddress.ip_address(raw)
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return f"::ffff:{mapped}" if mapped else str(parsed), int(port, 16)
 
 
 def raw(text: str | None) -> bytes | None:

@@ -20,6 +20,11 @@ from vmon.linux.fdtable import FILE_COLUMNS, O_CLOEXEC, open_mode, read_fds
 from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel
 from vmon.linux.socket import read_sockets
+from vmon.linux.socketrecord import WANTS as SOCKET_WANTS
+from vmon.linux.socketrecord import SocketRecords
+
+WANTS = SOCKET_WANTS
+"""Of sockets; files and inodes name their own."""
 
 
 class OpenFiles:
@@ -89,33 +94,18 @@ class OpenFiles:
         which = self._which[rows]
         columns = (which, self.fds.owner[rows], self.fds.fd[rows], self._private[which])
         texts = [guest_text(name) for name in names]
+        held = []
+        holders: dict[int, tuple[int, str]] = {}
         for at, owner, fd, private in zip(*(column.tolist() for column in columns), strict=True):
             state = states.get(private)
             if state is None:
                 self.unknown_sockets[owner] += 1
                 continue
-            record = SocketRecord(
-                pids[owner],
-                fd,
-                texts[owner],
-                state.family,
-                state.type,
-                state.protocol,
-                state.local_address,
-                state.local_port,
-                state.remote_address,
-                state.remote_port,
-                state.state,
-                socket_path(state.path) if state.path else "",
-                self._inodes.numbers[at],
-                net_namespaces[owner],
-            )
+            held.append((at, owner, fd, state))
+            holders.setdefault(state.sock, (pids[owner], texts[owner]))
+        described = SocketRecords(self._kernel, list(states.values()), holders)
+        for at, owner, fd, state in held:
+            inode = self._inodes.numbers[at]
+            record = described.record(state, inode, (pids[owner], fd, texts[owner]), net_namespaces[owner])
             result[owner].append(record)
         return result
-
-
-def socket_path(name: bytes) -> str:
-    """A unix socket's name for people: abstract names start with @, as in /proc/net/unix."""
-    if name.startswith(b"\0"):
-        return "@" + guest_text(name[1:]).replace("\0", "@")
-    return guest_text(name)

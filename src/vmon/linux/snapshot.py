@@ -28,13 +28,26 @@ from vmon.core.records.process import (
 )
 from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, text_rows
-from vmon.linux import cgroup, cred, dentry, fdtable, inode, mm, namespace, socket, system, task, tty, vma
+from vmon.linux import (
+    cgroup,
+    cred,
+    dentry,
+    fdtable,
+    inode,
+    mm,
+    namespace,
+    openfiles,
+    system,
+    task,
+    tty,
+    vma,
+)
 from vmon.linux.coverage import gaps_of
 from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel, distinct
 from vmon.linux.openfiles import OpenFiles
 
-PARTS = (task, cred, mm, dentry, inode, fdtable, socket, namespace, cgroup, tty, system, vma)
+PARTS = (task, cred, mm, dentry, inode, fdtable, openfiles, namespace, cgroup, tty, system, vma)
 WANTS = reduce(or_, (part.WANTS for part in PARTS))
 T = TypeVar("T")
 CRED_NUMBERS = [

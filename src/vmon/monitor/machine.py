@@ -20,7 +20,7 @@ from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSu
 from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, Registers, WakeVm, WatchVm, WritePhys
 from vmon.core.records.guest import EvidenceRecord, GuestRecord
 from vmon.core.records.probe import DoctorRecord
-from vmon.core.records.process import ProcessRecord, SocketRecord
+from vmon.core.records.process import ProcessRecord
 from vmon.kernel.identify import Identity, check_alive, identify, keep, profile_at, read_bases
 from vmon.kernel.memory import KernelMemory
 from vmon.linux import snapshot, stack
@@ -241,7 +241,7 @@ class VirtualMachine(Acts, views.Views):
         if self._connection.regs is None:
             said.append("no registers: whether this kernel was running when the dump was made is not checked")
         said.append("pages swapped out or not yet read in are reported as unknown")
-        said.append("sockets that no process holds (TIME_WAIT, the kernel's own) are not listed")
+        said.append("vsock, sctp and mptcp sockets are listed only where a process holds them")
         return said
 
     def snapshot(self) -> Snapshot:
@@ -287,12 +287,6 @@ class VirtualMachine(Acts, views.Views):
             "this target can't be written to: it is a dump",
             hint="`vmon doctor TARGET` tells what can be done",
         )
-
-    def sockets(self) -> Answer[SocketRecord]:
-        """Every socket that a process holds."""
-        snapshot = self.snapshot()
-        records = [record for records in snapshot.sockets for record in records]
-        return Answer(records, snapshot.coverage)
 
     def doctor(self) -> DoctorRecord:
         """What could be done to this guest: where a probe could live, which events it could see and refuse.

@@ -15,7 +15,9 @@ import numpy as np
 
 from vmon.core.events import Event, Verdict
 from vmon.core.text import guest_text
-from vmon.linux.socket import AF_INET, AF_INET6, AF_UNIX, FAMILY_NAMES, PROTOCOL_NAMES
+from vmon.linux.inet import AF_INET, AF_INET6
+from vmon.linux.socket import FAMILY_NAMES, PROTOCOL_NAMES
+from vmon.linux.unix import AF_UNIX
 from vmon.probe.abi import Abi
 from vmon.probe.ring import Batch
 

@@ -10,7 +10,7 @@ from tests.unit.linux.build import Guest
 from tests.unit.linux.scene import Scene, scene
 from vmon.core.errors import GuestDataError
 from vmon.linux.dentry import Paths
-from vmon.linux.openfiles import OpenFiles, socket_path
+from vmon.linux.openfiles import OpenFiles
 
 WILD = 0xFFFF_F000_0000_0000
 
@@ -67,12 +67,6 @@ def test_a_socket_that_is_torn_down_is_left_out() -> None:
 def test_no_process() -> None:
     found = opened(Guest("new"))
     assert found.records([]) == found.sockets([], [], []) == []
-
-
-def test_a_socket_name_for_people() -> None:
-    assert socket_path(b"/run/a") == "/run/a"
-    assert socket_path(b"\0a\0b") == "@a@b"
-    assert socket_path(b"") == ""
 
 
 @steady(80)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
 from tests.unit.linux.build import Guest
 from vmon.core.errors import GuestDataError
-from vmon.linux.socket import MAX_UNIX_NAME_BYTES, SocketState, read_sockets
+from vmon.linux.socket import SocketState, read_sockets
+from vmon.linux.unix import MAX_UNIX_NAME_BYTES
 
 C = "__sk_common."
 WILD = 0xFFFF_F000_0000_0000

@@ -104,14 +104,15 @@ class FileRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class SocketRecord(msgspec.Struct, frozen=True, gc=False):
-    """One socket that a process holds."""
+    """One socket: of a process, or one that no process holds (pid, fd and process are None then)."""
 
-    pid: int
-    fd: int
-    process: str
+    pid: int | None
+    fd: int | None
+    process: str | None
     family: str
     type: str
     protocol: str
+    """tcp, udp, icmp...; of netlink route, audit, generic...; of a packet socket the frames it gets: all, arp..."""
     local_address: str
     local_port: int | None
     remote_address: str
@@ -120,7 +121,28 @@ class SocketRecord(msgspec.Struct, frozen=True, gc=False):
     path: str
     """Name of a unix socket; an abstract one starts with @."""
     inode: int
+    """0 where no file leads to it: TIME_WAIT, a connection not yet accepted, a process that has closed it."""
     net_namespace: int | None
+    uid: int | None = None
+    """User that made it; None for TIME_WAIT and NEW_SYN_RECV."""
+    rx_queue: int | None = None
+    """Bytes that wait to be read, as /proc/net counts them; of a listener the connections that wait to be accepted.
+    None where it is not known: a unix socket with something in it, TIME_WAIT, NEW_SYN_RECV."""
+    tx_queue: int | None = None
+    """Bytes that were sent and not yet acknowledged or taken."""
+    peer_inode: int | None = None
+    """Inode of the unix socket at the other end, 0 where that one has none; None where there is no other end."""
+    peer_pid: int | None = None
+    """Process that holds the other end, the first of several; None where that is not known."""
+    peer_process: str | None = None
+    portid: int | None = None
+    """Port of a netlink socket, by habit the pid; 0 for the kernel's own and for one that is not bound."""
+    interface: str | None = None
+    """Interface that it is bound to, or #number where that has no name; None for none."""
+    kernel: bool = False
+    """The kernel made it for itself: no process need hold it."""
+    sock: int = 0
+    """Address of its struct sock."""
 
 
 class MapRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

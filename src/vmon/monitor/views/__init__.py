@@ -28,4 +28,13 @@ WANTS = kernel.WANTS | containers.WANTS | filesystems.WANTS | findings.WANTS | l
 
 
 class Views(KernelViews, ContainerViews, FilesystemViews, FindingViews, LoginViews):
+from vmon.monitor.views import findings, kernel, network
+from vmon.monitor.views.findings import FindingViews
+from vmon.monitor.views.kernel import KernelViews
+from vmon.monitor.views.network import NetworkViews
+
+WANTS = kernel.WANTS | findings.WANTS | network.WANTS
+
+
+class Views(KernelViews, FindingViews, NetworkViews):
     """Every subject, mixed into VirtualMachine."""

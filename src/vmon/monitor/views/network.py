@@ -1,0 +1,56 @@
+"""The guest's network: every socket, who listens, interfaces, routes. Reads the guest, changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmon.core.coverage import Answer, Gaps
+from vmon.core.text import guest_text
+from vmon.linux import everysocket, net, ports
+from vmon.monitor.views.subject import Subject
+
+if TYPE_CHECKING:
+    from vmon.core.records.network import PortRecord
+    from vmon.core.records.process import SocketRecord
+    from vmon.linux.snapshot import Snapshot
+
+WANTS = everysocket.WANTS
+
+
+class NetworkViews(Subject):
+    """Mixed into VirtualMachine."""
+
+    def sockets(self, *, all: bool = False, namespace: int | None = None) -> Answer[SocketRecord]:
+        """Every socket that a process holds; with `all` also those that none holds, out of the kernel's own tables.
+
+        `namespace` is the inode number of a network namespace: UsageError where the guest has none of that number.
+        Some milliseconds; with `all` some more.
+        """
+        return self._sockets(self.snapshot(), every=all, namespace=namespace)
+
+    def _sockets(self, snapshot: Snapshot, *, every: bool, namespace: int | None) -> Answer[SocketRecord]:
+        gaps = Gaps()
+        held = [record for records in snapshot.sockets for record in records]
+        if not every and namespace is None:
+            return Answer(held)
+        kernel = self.wide_kernel
+        nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, True, gaps)
+        if every:
+            return Answer(everysocket.find_every_socket(kernel, held, nets, gaps), gaps)
+        return Answer([record for record in held if record.net_namespace == namespace], gaps)
+
+    def ports(self, *, namespace: int | None = None) -> Answer[PortRecord]:
+        """Every port that something listens at, with each process that does, as `ss -lntup` in every namespace.
+
+        A socket that no process holds is there too, with pid None: the kernel's own, or of a process that hides.
+        """
+        snapshot = self.snapshot()
+        sockets = self._sockets(snapshot, every=True, namespace=namespace)
+        rows = {pid: row for row, pid in enumerate(snapshot.pid)}
+
+        def holder(pid: int) -> ports.Holder:
+            exe = snapshot.exe[rows[pid]]
+            return snapshot.uid[rows[pid]], guest_text(exe.text) if exe else None
+
+        gaps = [gap for gap in sockets.coverage if gap.what not in ("unix", "netlink", "packet")]
+        return Answer(ports.listening(sockets, holder), gaps)
