@@ -24,6 +24,13 @@ COMMANDS = {
     "tree": ("vmon.cli.tree", "tree", "Show the processes of a guest as a tree."),
     "files": ("vmon.cli.files", "files", "List the open files of a process."),
     "sockets": ("vmon.cli.sockets", "sockets", "List the sockets of a guest or of one process."),
+    "interfaces": (
+        "vmon.cli.network",
+        "interfaces",
+        "List the network interfaces of a guest and their addresses.",
+    ),
+    "routes": ("vmon.cli.network", "routes", "List the routes of a guest."),
+    "neighbours": ("vmon.cli.network", "neighbours", "List the neighbours of a guest (ARP, NDP)."),
     "ports": ("vmon.cli.network", "ports", "List the ports that something in a guest listens at."),
     "maps": ("vmon.cli.maps", "maps", "List the memory areas of a process."),
     "env": ("vmon.cli.env", "env", "Show the environment of a process."),

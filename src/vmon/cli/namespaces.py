@@ -18,3 +18,10 @@ def namespace_option(function: F) -> F:
         metavar="INUM",
         help="Only the network namespace of this inode number, as in /proc/PID/ns/net.",
     )(function)
+
+
+def all_namespaces_option(function: F) -> F:
+    """The --all-namespaces option, of commands that look at the first one else."""
+    return click.option("--all-namespaces", "every", is_flag=True, help="Those of every network namespace.")(
+        function
+    )

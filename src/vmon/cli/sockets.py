@@ -35,9 +35,11 @@ def sockets(
     with attached(target) as vm:
 
         def once() -> None:
-            records: Sequence[SocketRecord] = (
-                vm.process(pid).sockets() if pid is not None else vm.sockets(all=every, namespace=namespace)
-            )
+            records: Sequence[SocketRecord] = vm.sockets(all=every, namespace=namespace)
+            if pid is not None:
+                vm.process(pid)
+                # Of all: only so it is known who holds the other ends.
+                records = [record for record in records if record.pid == pid]
             write_records(records, output, view)
 
         repeat(watch_s, once)

@@ -41,31 +41,42 @@ def read_heads(kernel: Kernel, gva: int, count: int, what: str, gaps: Gaps, stri
 
 
 def walk_chains(
-    kernel: Kernel, heads: Column, what: str, gaps: Gaps, nulls_base: int | None = None
+    kernel: Kernel, heads: Column, what: str, gaps: Gaps, nulls_base: int | None = None, link: int = 0
 ) -> Column:
     """Every node of every chain, the first ones first; no node twice.
 
+    Pointers lead to nodes, and each node has its own pointer `link` bytes on.
     `nulls_base` is what the kernel adds to a bucket's number in the end of its chain: the end of another bucket tells
     that the guest moved a node under the walk.
     """
+    return walk_chains_of(kernel, heads, what, gaps, nulls_base, link)[0]
+
+
+def walk_chains_of(
+    kernel: Kernel, heads: Column, what: str, gaps: Gaps, nulls_base: int | None = None, link: int = 0
+) -> tuple[Column, Column]:
+    """The same, and for each node the number of the head that its chain began at."""
     for _ in range(TRIES):
         seen = Gaps()
-        found, torn = _walk(kernel, heads, what, seen, nulls_base)
+        found, owners, torn = _walk(kernel, heads, what, seen, nulls_base, link)
         if not torn:
             break
     if torn:
         gaps.add(what, "torn", "chains that ended in another one", torn)
     for gap in seen.records():
         gaps.add(gap.what, gap.reason, gap.detail, gap.count)
-    return found
+    return found, owners
 
 
-def _walk(kernel: Kernel, heads: Column, what: str, gaps: Gaps, nulls_base: int | None) -> tuple[Column, int]:
-    """All nodes, and how many chains ended in another one."""
+def _walk(
+    kernel: Kernel, heads: Column, what: str, gaps: Gaps, nulls_base: int | None, link: int
+) -> tuple[Column, Column, int]:
+    """All nodes, the bucket of each, and how many chains ended in another one."""
     buckets = np.arange(heads.size, dtype=np.uint64)
     at, torn = heads, 0
     known: set[int] = set()
-    parts: list[Column] = []
+    parts: list[Column] = [np.zeros(0, dtype=np.uint64)]
+    owners: list[Column] = [np.zeros(0, dtype=np.uint64)]
     for _ in range(MAX_CHAIN):
         ends = (at & np.uint64(1)) == 1
         if nulls_base is not None:
@@ -85,13 +96,14 @@ def _walk(kernel: Kernel, heads: Column, what: str, gaps: Gaps, nulls_base: int 
             gaps.add(what, "unreadable", "a chain that runs into itself or another", int((~fresh).sum()))
         at, buckets = at[there & fresh], buckets[there & fresh]
         parts.append(at)
+        owners.append(buckets)
         if len(known) > MAX_NODES:
             gaps.add(what, "bounded", f"more than {MAX_NODES:,} entries")
             break
-        at = kernel.memory.gather(at, 8).view("<u8").reshape(-1).astype(np.uint64)
+        at = kernel.memory.gather(at + np.uint64(link), 8).view("<u8").reshape(-1).astype(np.uint64)
     else:
         gaps.add(what, "bounded", f"a chain of more than {MAX_CHAIN:,} entries", int(at.size))
-    return (np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)), torn
+    return np.concatenate(parts), np.concatenate(owners), torn
 
 
 def walk_rhashtables(kernel: Kernel, tables: Column, what: str, gaps: Gaps) -> Column:

@@ -1,6 +1,7 @@
 /* Runs inside the guest: sockets of every kind, in the first network namespace and in one of its own.
  *
- * `network` makes them, prints "ready PID-HERE PID-IN-THE-OTHER-NAMESPACE" and leaves two processes that hold them until
+ * `network routes DEVICE` adds what busybox can't: routes of several ways, nexthop objects (ids 7 and 8, group 9) and routes
+ * through them. `network` makes the sockets, prints "ready PID-HERE PID-IN-THE-OTHER-NAMESPACE" and leaves two processes that hold them until
  * they are killed. Nothing here attacks anything: the sockets only exist.
  */
 #define _GNU_SOURCE
@@ -8,6 +9,8 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
+#include <linux/nexthop.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -238,8 +241,122 @@ static pid_t start(int apart)
 	return child;
 }
 
-int main(void)
+/* Requests to rtnetlink, a few attributes each. */
+static struct {
+	struct nlmsghdr head;
+	char body[1000];
+} request;
+
+static void *begin(int type, int size, const void *fixed)
 {
+	memset(&request, 0, sizeof(request));
+	request.head.nlmsg_type = type;
+	request.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK;
+	request.head.nlmsg_len = NLMSG_LENGTH(size);
+	memcpy(NLMSG_DATA(&request.head), fixed, size);
+	return NLMSG_DATA(&request.head);
+}
+
+static struct rtattr *attribute(int type, const void *data, int size)
+{
+	struct rtattr *made = (void *)((char *)&request + NLMSG_ALIGN(request.head.nlmsg_len));
+	made->rta_type = type;
+	made->rta_len = RTA_LENGTH(size);
+	memcpy(RTA_DATA(made), data, size);
+	request.head.nlmsg_len = NLMSG_ALIGN(request.head.nlmsg_len) + RTA_ALIGN(made->rta_len);
+	return made;
+}
+
+static void finish(const char *what)
+{
+	struct {
+		struct nlmsghdr head;
+		struct nlmsgerr error;
+		char more[2000];
+	} answer;
+	int fd = must(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), "netlink");
+	must(send(fd, &request, request.head.nlmsg_len, 0), what);
+	must(recv(fd, &answer, sizeof(answer), 0), what);
+	if (answer.error.error) {
+		fprintf(stderr, "%s: %s\n", what, strerror(-answer.error.error));
+		exit(9);
+	}
+	close(fd);
+}
+
+static void route(int family, const char *to, int length, int nexthop, const char *const *gateways, int device)
+{
+	unsigned char address[16], *at, ways[200] = {0};
+	int size = family == AF_INET ? 4 : 16;
+	struct rtmsg message = {.rtm_family = family, .rtm_dst_len = length, .rtm_table = RT_TABLE_MAIN,
+				.rtm_protocol = RTPROT_STATIC, .rtm_type = RTN_UNICAST};
+	begin(RTM_NEWROUTE, sizeof(message), &message);
+	inet_pton(family, to, address);
+	attribute(RTA_DST, address, size);
+	if (nexthop) {
+		attribute(RTA_NH_ID, &nexthop, 4);
+	} else {
+		at = ways;
+		for (int way = 0; gateways[way]; way++) {
+			struct rtnexthop *hop = (void *)at;
+			struct rtattr *gateway = RTNH_DATA(hop);
+			hop->rtnh_ifindex = device;
+			hop->rtnh_hops = way * 2;
+			hop->rtnh_len = sizeof(*hop) + RTA_LENGTH(size);
+			gateway->rta_type = RTA_GATEWAY;
+			gateway->rta_len = RTA_LENGTH(size);
+			inet_pton(family, gateways[way], RTA_DATA(gateway));
+			at += RTNH_ALIGN(hop->rtnh_len);
+		}
+		attribute(RTA_MULTIPATH, ways, at - ways);
+	}
+	finish(to);
+}
+
+static void nexthop(int family, int id, const char *gateway, int device, const int *members, int count)
+{
+	unsigned char address[16];
+	struct nhmsg message = {.nh_family = family, .nh_protocol = RTPROT_STATIC};
+	struct nexthop_grp group[4] = {{0}};
+	begin(RTM_NEWNEXTHOP, sizeof(message), &message);
+	attribute(NHA_ID, &id, 4);
+	if (count) {
+		for (int at = 0; at < count; at++)
+			group[at].id = members[at];
+		attribute(NHA_GROUP, group, count * sizeof(*group));
+	} else {
+		inet_pton(family, gateway, address);
+		attribute(NHA_OIF, &device, 4);
+		attribute(NHA_GATEWAY, address, family == AF_INET ? 4 : 16);
+	}
+	finish("nexthop");
+}
+
+static void routes(const char *name)
+{
+	static const char *const four[] = {"10.1.2.8", "10.1.2.9", NULL}, *const six[] = {"fd00::8", "fd00::9", NULL};
+	int device = must(if_nametoindex(name), name) ?: (fprintf(stderr, "no %s\n", name), exit(9), 0);
+	int members[] = {7, 8}, more[] = {17, 18};
+	route(AF_INET, "10.99.0.0", 20, 0, four, device);
+	route(AF_INET6, "fd99::", 32, 0, six, device);
+	nexthop(AF_INET, 7, "10.1.2.7", device, NULL, 0);
+	nexthop(AF_INET, 8, "10.1.2.8", device, NULL, 0);
+	nexthop(AF_UNSPEC, 9, NULL, 0, members, 2);
+	nexthop(AF_INET6, 17, "fd00::7", device, NULL, 0);
+	nexthop(AF_INET6, 18, "fd00::8", device, NULL, 0);
+	nexthop(AF_UNSPEC, 19, NULL, 0, more, 2);
+	route(AF_INET, "10.107.0.0", 16, 7, NULL, 0);
+	route(AF_INET, "10.109.0.0", 16, 9, NULL, 0);
+	route(AF_INET6, "fd17::", 32, 17, NULL, 0);
+	route(AF_INET6, "fd19::", 32, 19, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "routes")) {
+		routes(argv[2]);
+		return 0;
+	}
 	/* Where the kernel can: tables of its own for the namespace that comes. */
 	write_text("/proc/sys/net/ipv4/tcp_child_ehash_entries", "1024");
 	write_text("/proc/sys/net/ipv4/udp_child_hash_entries", "256");

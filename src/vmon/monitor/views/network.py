@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.text import guest_text
-from vmon.linux import everysocket, net, ports
+from vmon.linux import everysocket, fib, fib6, neighbour, net, netdevice, ports
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
-    from vmon.core.records.network import PortRecord
+    from vmon.core.records.network import InterfaceRecord, NeighbourRecord, PortRecord, RouteRecord
     from vmon.core.records.process import SocketRecord
     from vmon.linux.snapshot import Snapshot
 
-WANTS = everysocket.WANTS
+WANTS = everysocket.WANTS | netdevice.WANTS | fib.WANTS | fib6.WANTS | neighbour.WANTS
 
 
 class NetworkViews(Subject):
@@ -54,3 +54,36 @@ class NetworkViews(Subject):
 
         gaps = [gap for gap in sockets.coverage if gap.what not in ("unix", "netlink", "packet")]
         return Answer(ports.listening(sockets, holder), gaps)
+
+    def interfaces(
+        self, *, namespace: int | None = None, all_namespaces: bool = False
+    ) -> Answer[InterfaceRecord]:
+        """Every network interface with its addresses, as `ip address` has them; those of the first namespace.
+
+        `namespace` is the inode number of another one: UsageError where the guest has none of that number. With
+        `all_namespaces` those of all. What is left out is told in the coverage.
+        """
+        gaps = Gaps()
+        kernel = self.wide_kernel
+        nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, all_namespaces, gaps)
+        return Answer([one for each in nets for one in netdevice.find_interfaces(kernel, each, gaps)], gaps)
+
+    def routes(self, *, namespace: int | None = None, all_namespaces: bool = False) -> Answer[RouteRecord]:
+        """Every route of every table, IPv4 first, as `ip route show table all`; namespaces as for interfaces()."""
+        gaps = Gaps()
+        kernel = self.wide_kernel
+        nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, all_namespaces, gaps)
+        found = []
+        for each in nets:
+            found += fib.in_order(fib.find_routes(kernel, each, gaps))
+            found += fib.in_order(fib6.find_routes6(kernel, each, gaps))
+        return Answer(found, gaps)
+
+    def neighbours(
+        self, *, namespace: int | None = None, all_namespaces: bool = False
+    ) -> Answer[NeighbourRecord]:
+        """Every neighbour that the guest knows on its links (ARP, NDP); namespaces as for interfaces()."""
+        gaps = Gaps()
+        kernel = self.wide_kernel
+        nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, all_namespaces, gaps)
+        return Answer(neighbour.find_neighbours(kernel, nets, gaps), gaps)
