@@ -14,7 +14,6 @@ from vmon.cli.output import View, human_size, output_option, repeat, watch_optio
 from vmon.cli.sockets import endpoint, holder, protocol_name
 from vmon.core.coverage import Answer
 from vmon.core.records.network import InterfaceRecord, NeighbourRecord, PortRecord, RouteRecord
-from vmon.monitor.machine import VirtualMachine
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -145,14 +144,17 @@ interfaces = _of_namespaces(
     "interfaces",
     "List the network interfaces of TARGET and their addresses." + FIRST,
     INTERFACES,
-    VirtualMachine.interfaces,
+    lambda vm, **chosen: vm.interfaces(**chosen),
 )
 routes = _of_namespaces(
-    "routes", "List the routes of TARGET, of all tables." + FIRST, ROUTES, VirtualMachine.routes
+    "routes",
+    "List the routes of TARGET, of all tables." + FIRST,
+    ROUTES,
+    lambda vm, **chosen: vm.routes(**chosen),
 )
 neighbours = _of_namespaces(
     "neighbours",
     "List the neighbours that TARGET knows on its links (ARP, NDP)." + FIRST,
     NEIGHBOURS,
-    VirtualMachine.neighbours,
+    lambda vm, **chosen: vm.neighbours(**chosen),
 )

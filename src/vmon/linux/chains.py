@@ -21,16 +21,26 @@ MAX_BUCKETS = 1 << 20
 MAX_CHAIN = 100_000
 MAX_NODES = 1_000_000
 TRIES = 3
+# One page less than there are: no sum of a good address and a page wraps.
+END_OF_ADDRESSES = (1 << 64) - PAGE_SIZE_BYTES
 KERNEL_HALF = np.uint64(1 << 63)
 RHASH_FIELDS = "size nest future_tbl buckets"
 WANTS = Wants(structs={"rhashtable": "tbl", "bucket_table": RHASH_FIELDS})
 
 
-def read_heads(kernel: Kernel, gva: int, count: int, what: str, gaps: Gaps, stride: int = 8) -> Column:
-    """The first pointer of each of `count` buckets of `stride` bytes, 0 where there is no memory behind it."""
-    if count > MAX_BUCKETS:
+def read_heads(
+    kernel: Kernel, gva: int, count: int, what: str, gaps: Gaps, stride: int = 8, limit: int = MAX_BUCKETS
+) -> Column:
+    """The first pointer of each of `count` buckets of `stride` bytes, 0 where there is no memory behind it.
+
+    `limit` is for who reads many tables: MAX_BUCKETS for one, what is left of them for the next.
+    """
+    if count > max(limit, 0):
         gaps.add(what, "bounded", f"a table that claims {count:,} buckets")
-        count = MAX_BUCKETS
+        count = max(limit, 0)
+    if gva + count * stride > END_OF_ADDRESSES:
+        gaps.add(what, "unreadable", "a hash table")
+        return np.zeros(count, dtype=np.uint64)
     first = gva & -PAGE_SIZE_BYTES
     pages = np.arange(first, gva + count * stride, PAGE_SIZE_BYTES, dtype=np.uint64)
     data = kernel.memory.gather(pages, PAGE_SIZE_BYTES).reshape(-1)
@@ -111,6 +121,7 @@ def walk_rhashtables(kernel: Kernel, tables: Column, what: str, gaps: Gaps) -> C
     at = kernel.read("rhashtable", "tbl", tables)["tbl"]
     offset = kernel.offset("bucket_table", "buckets")
     heads: list[Column] = []
+    left = MAX_BUCKETS
     for _ in range(TRIES):
         at = at[at != 0]
         if not at.size:
@@ -121,7 +132,8 @@ def walk_rhashtables(kernel: Kernel, tables: Column, what: str, gaps: Gaps) -> C
         if nested.any():
             gaps.add(what, "not looked for", "a nested hash table", int(nested.sum()))
         for gva, size in zip(at[~nested].tolist(), columns["size"][~nested].tolist(), strict=True):
-            heads.append(read_heads(kernel, gva + offset, size, what, gaps))
+            heads.append(read_heads(kernel, gva + offset, size, what, gaps, limit=left))
+            left -= size
         at = columns["future_tbl"]
     if not heads:
         return np.zeros(0, dtype=np.uint64)

@@ -14,7 +14,7 @@ import numpy as np
 from vmon.core.coverage import Gaps
 from vmon.kernel.columns import Column, unique
 from vmon.kernel.profile import Wants
-from vmon.linux.chains import read_heads, walk_chains
+from vmon.linux.chains import MAX_BUCKETS, read_heads, walk_chains
 from vmon.linux.kernel import Kernel
 from vmon.linux.net import Net
 
@@ -66,7 +66,7 @@ def find_inet_socks(kernel: Kernel, nets: list[Net], gaps: Gaps) -> dict[str, Co
     for name, symbol, field in ((UDP, "udp_table", "ipv4.udp_table"), (UDPLITE, "udplite_table", "")):
         tables = _tables(kernel, nets, symbol, field, gaps)
         if tables is not None:
-            found[name] = _joined([_udp(kernel, table, name, gaps) for table in tables])
+            found[name] = _udp(kernel, tables, name, gaps)
     for name, (symbol, struct, field) in {**FLAT, **PING}.items():
         if not kernel.has_symbol(symbol) or not kernel.profile.has(struct, field):
             gaps.add(name, "not on this kernel", symbol)
@@ -91,20 +91,22 @@ def _tables(kernel: Kernel, nets: list[Net], symbol: str, field: str, gaps: Gaps
 
 def _tcp(kernel: Kernel, tables: list[int], gaps: Gaps) -> tuple[Column, Column]:
     columns = kernel.read("inet_hashinfo", HASHINFO_FIELDS, np.array(tables, dtype=np.uint64))
-    stride = kernel.profile["inet_ehash_bucket"].size
+    stride, bucket = kernel.profile["inet_ehash_bucket"].size, kernel.profile["inet_listen_hashbucket"]
     connected, listening = [], []
+    left = left_listening = MAX_BUCKETS
     for row, table in enumerate(tables):
-        heads = read_heads(
-            kernel, int(columns["ehash"][row]), int(columns["ehash_mask"][row]) + 1, TCP, gaps, stride
-        )
+        gva, count = int(columns["ehash"][row]), int(columns["ehash_mask"][row]) + 1
+        heads = read_heads(kernel, gva, count, TCP, gaps, stride, left)
+        left -= count
         connected.append(walk_chains(kernel, heads, TCP, gaps, 0))
-        bucket = kernel.profile["inet_listen_hashbucket"]
         if "listening_hash" in columns:
             field = kernel.profile["inet_hashinfo"]["listening_hash"]
             gva, count = table + field.offset, field.count
         else:
             gva, count = int(columns["lhash2"][row]), int(columns["lhash2_mask"][row]) + 1
-        heads = read_heads(kernel, gva + bucket.offset("nulls_head"), count, TCP_LISTENING, gaps, bucket.size)
+        gva += bucket.offset("nulls_head")
+        heads = read_heads(kernel, gva, count, TCP_LISTENING, gaps, bucket.size, left_listening)
+        left_listening -= count
         listening.append(walk_chains(kernel, heads, TCP_LISTENING, gaps, LISTENING_NULLS_BASE))
     return (
         _socks(kernel, _joined(connected), TCP, gaps),
@@ -112,12 +114,15 @@ def _tcp(kernel: Kernel, tables: list[int], gaps: Gaps) -> tuple[Column, Column]
     )
 
 
-def _udp(kernel: Kernel, table: int, name: str, gaps: Gaps) -> Column:
-    columns = kernel.read_one("udp_table", "hash mask", table)
+def _udp(kernel: Kernel, tables: list[int], name: str, gaps: Gaps) -> Column:
+    columns = kernel.read("udp_table", "hash mask", np.array(tables, dtype=np.uint64))
     slot = kernel.profile["udp_hslot"]
-    gva = int(columns["hash"][0]) + slot.offset("head")
-    heads = read_heads(kernel, gva, int(columns["mask"][0]) + 1, name, gaps, slot.size)
-    return _socks(kernel, walk_chains(kernel, heads, name, gaps), name, gaps)
+    found, left = [], MAX_BUCKETS
+    for table, mask in zip(columns["hash"].tolist(), columns["mask"].tolist(), strict=True):
+        heads = read_heads(kernel, table + slot.offset("head"), mask + 1, name, gaps, slot.size, left)
+        left -= mask + 1
+        found.append(walk_chains(kernel, heads, name, gaps))
+    return _socks(kernel, _joined(found), name, gaps)
 
 
 def _joined(parts: list[Column]) -> Column:

@@ -46,11 +46,12 @@ def find_netlink_socks(kernel: Kernel, gaps: Gaps) -> Column:
         return np.zeros(0, dtype=np.uint64)
     table = kernel.profile["netlink_table"]
     try:
-        first = kernel.memory.u64(kernel.symbol("nl_table")) + table.offset("hash")
+        first = kernel.memory.u64(kernel.symbol("nl_table"))
     except GuestDataError as error:
         gaps.add("netlink", "unreadable", error.message)
         return np.zeros(0, dtype=np.uint64)
-    tables = np.uint64(first) + np.arange(MAX_LINKS, dtype=np.uint64) * np.uint64(table.size)
+    tables = np.arange(MAX_LINKS, dtype=np.uint64) * np.uint64(table.size) + np.uint64(table.offset("hash"))
+    tables += np.uint64(first)
     nodes = walk_rhashtables(kernel, tables, "netlink", gaps)
     socks = nodes - np.uint64(kernel.offset("netlink_sock", "node"))
     return _sane(kernel, socks, AF_NETLINK, "netlink", gaps)

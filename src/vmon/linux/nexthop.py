@@ -100,10 +100,9 @@ def _of_objects(kernel: Kernel, objects: Column, gaps: Gaps) -> Iterator[tuple[W
         if count > MAX_WAYS or left < 0:
             gaps.add("nexthops", "bounded", f"a group that claims {count:,}")
             continue
-        base = np.uint64(group + kernel.offset("nh_group", "nh_entries"))
-        entries = kernel.read(
-            "nh_grp_entry", "nh weight", base + np.arange(count, dtype=np.uint64) * np.uint64(stride)
-        )
+        places = np.full(count, group, dtype=np.uint64) + np.uint64(kernel.offset("nh_group", "nh_entries"))
+        places += np.arange(count, dtype=np.uint64) * np.uint64(stride)
+        entries = kernel.read("nh_grp_entry", "nh weight", places)
         infos = kernel.read("nexthop", OBJECT_FIELDS, entries["nh"])["nh_info"]
         for way, weight in zip(_of_infos(kernel, infos), entries["weight"].tolist(), strict=True):
             yield way._replace(weight=weight), row

@@ -20,7 +20,7 @@ from vmon.linux.inet import AF_INET, AF_INET6
 from vmon.linux.kernel import Kernel
 from vmon.linux.netlink import AF_NETLINK, AF_PACKET
 from vmon.linux.netlink import SOCK_WANTS as NETLINK_WANTS
-from vmon.linux.unix import AF_UNIX, NAME_WANTS, NAMELESS, read_unix
+from vmon.linux.unix import AF_UNIX, NAME_WANTS, NAMELESS, read_unix, read_unix_queues
 
 FAMILY_NAMES = {
     AF_UNIX: "unix",
@@ -296,10 +296,14 @@ def _queues(kernel: Kernel, sks: Column, families: Column, columns: Columns) -> 
     received[rows] -= kernel.read("udp_sock", "forward_deficit", sks[rows]).signed("forward_deficit")
     rx: Queue = np.maximum(received, 0).tolist()
     tx: Queue = np.maximum(sent, 0).tolist()
-    # A unix socket counts what waits to be read with its sender.
-    lengths = columns[WAITING].tolist()
-    for row in np.flatnonzero(families == AF_UNIX).tolist():
-        rx[row] = lengths[row] if not lengths[row] or states[row] == TCP_LISTEN else None
+    # A unix socket counts what waits to be read with its sender: of a listener each connection is one.
+    lengths = columns[WAITING]
+    full = (families == AF_UNIX) & (lengths != 0) & (states != TCP_LISTEN)
+    for row in np.flatnonzero((families == AF_UNIX) & ~full).tolist():
+        rx[row] = int(lengths[row])
+    rows = np.flatnonzero(full)
+    for row, size in zip(rows.tolist(), read_unix_queues(kernel, sks[rows], kinds[rows]), strict=True):
+        rx[row] = size
     return rx, tx
 
 

@@ -17,6 +17,7 @@ from vmon.kernel.profile import Wants
 from vmon.linux.chains import read_heads, walk_chains
 from vmon.linux.kernel import Kernel
 from vmon.linux.net import Net
+from vmon.linux.task import walk_list
 
 AF_UNIX = 1
 MAX_UNIX_NAME_BYTES = 110
@@ -25,8 +26,13 @@ NODE = "__sk_common.skc_node"
 FAMILY = "__sk_common.skc_family"
 OWN_TABLE = "unx.table.buckets"
 NAMELESS = (b"", 0)
+MAX_QUEUED = 100_000
+SOCK_DGRAM = 2
 NAME_WANTS = Wants(
     structs={
+        "sock": "sk_receive_queue",
+        "sk_buff": "len cb",
+        "unix_skb_parms": "consumed",
         "unix_sock": "addr peer path.mnt path.dentry",
         "unix_address": "len name",
     }
@@ -68,6 +74,27 @@ def read_unix(kernel: Kernel, sks: Column) -> dict[int, tuple[bytes, int]]:
     ):
         result[sk] = (_unix_name(kernel, address), peer)
     return result
+
+
+def read_unix_queues(kernel: Kernel, sks: Column, kinds: Column) -> list[int | None]:
+    """Bytes that wait to be read: of a datagram socket those of the next datagram. None where the queue breaks."""
+    found: list[int | None] = []
+    left = MAX_QUEUED
+    for sk, kind in zip(sks.tolist(), kinds.tolist(), strict=True):
+        try:
+            head = Gva(sk + kernel.offset("sock", "sk_receive_queue"))
+            buffers = np.array(walk_list(kernel, head, "sock.sk_receive_queue", left), dtype=np.uint64)
+            left -= buffers.size
+            if kind == SOCK_DGRAM:
+                buffers = buffers[:1]
+            places = buffers + np.uint64(kernel.offset("sk_buff", "cb"))
+            consumed = kernel.read("unix_skb_parms", "consumed", places)["consumed"]
+            lengths = kernel.read("sk_buff", "len", buffers)["len"]
+        except GuestDataError:
+            found.append(None)
+            continue
+        found.append(max(int(lengths.sum()) - int(consumed.sum()), 0))
+    return found
 
 
 def _unix_name(kernel: Kernel, address: int) -> bytes:

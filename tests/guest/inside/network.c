@@ -173,6 +173,12 @@ static void local(const char *path)
 	must(connect(must(socket(AF_UNIX, SOCK_STREAM, 0), "unix"), (void *)&address, sizeof(address)), "connect");
 	must(socketpair(AF_UNIX, SOCK_DGRAM, 0, ends), "pair");
 	say(ends[0], 10);
+	say(ends[0], 20);
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "pair");
+	say(ends[0], 123);
+	say(ends[0], 100);
+	char data[23];
+	must(read(ends[1], data, sizeof(data)), "read");
 	must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), "pair");
 	must(socket(AF_UNIX, SOCK_DGRAM, 0), "unix");
 }

@@ -16,7 +16,9 @@ STRUCTS = {
     "counter": "counter:u32",
     "refcount": "refs:counter",
     "backlog": "rmem_alloc:counter",
-    "sk_buff_head": "qlen:u32",
+    "sk_buff_head": "next:p prev:p qlen:u32",
+    "unix_skb_parms": "pid:p consumed:u32",
+    "sk_buff": "next:p prev:p len:u32 cb:u8*48",
     "sock": "__sk_common:sock_common sk_receive_queue:sk_buff_head sk_backlog:backlog sk_ack_backlog:u32 "
     "sk_wmem_alloc:refcount sk_uid:u32 sk_kern_sock:u8 sk_type:u16 sk_protocol:u16 sk_socket:p",
     "tcp_sock": "sk:sock rcv_nxt:u32 copied_seq:u32 write_seq:u32 snd_una:u32",

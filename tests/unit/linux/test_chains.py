@@ -43,14 +43,14 @@ def test_heads_of_a_table_with_something_beside_them() -> None:
     assert told(gaps) == []
 
 
-def test_a_table_that_is_nowhere_or_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_is_nowhere_or_has_no_end() -> None:
     small, gaps = made(), Gaps()
     assert read_heads(small.kernel(), WILD, 4, "t", gaps).tolist() == [0, 0, 0, 0]
     assert told(gaps) == [("t", "unreadable")]
-    monkeypatch.setattr(chains, "MAX_BUCKETS", 2)
     table = small.data((1).to_bytes(8, "little") * 4)
-    assert read_heads(small.kernel(), table, 1 << 32, "t", gaps).tolist() == [1, 1]
-    assert told(gaps)[1:] == [("t", "bounded")]
+    assert read_heads(small.kernel(), table, 1 << 32, "t", gaps, limit=2).tolist() == [1, 1]
+    assert read_heads(small.kernel(), table, 4, "t", gaps, limit=-3).tolist() == []
+    assert told(gaps)[1:] == [("t", "bounded"), ("t", "bounded")]
 
 
 def test_chains_that_end_at_null_and_at_their_own_number() -> None:

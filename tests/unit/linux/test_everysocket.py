@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
@@ -13,6 +13,8 @@ from vmon.linux.everysocket import OTHERS, find_every_socket
 from vmon.linux.net import find_nets
 from vmon.linux.socket import read_socks
 from vmon.linux.socketrecord import SocketRecords
+
+EDGE = (1 << 64) - 8
 
 
 def every(
@@ -117,6 +119,7 @@ def test_packet_and_netlink_sockets_have_words_of_their_own() -> None:
 
 
 @steady(60)
+@example([(place, EDGE) for place in range(60)])
 @given(st.lists(st.tuples(st.integers(0, 30), WORD_VALUES), max_size=12))
 def test_tables_of_any_bytes(changes: list[tuple[int, int]]) -> None:
     small, gaps = Sockets(), Gaps()
@@ -137,3 +140,8 @@ def test_tables_of_any_bytes(changes: list[tuple[int, int]]) -> None:
         small.put(places[place % len(places)], value)
     found = every(small, gaps)
     assert len(found) <= 40
+
+
+def test_each_pointer_at_the_end_of_all_addresses() -> None:
+    for place in range(35):
+        test_tables_of_any_bytes.hypothesis.inner_test([(place, EDGE)])  # type: ignore[attr-defined]

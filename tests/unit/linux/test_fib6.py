@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
@@ -10,6 +10,8 @@ from vmon.core.coverage import Gaps
 from vmon.core.records.network import RouteRecord
 from vmon.linux.fib6 import find_routes6
 from vmon.linux.net import Net
+
+EDGE = (1 << 64) - 8
 
 
 def found(made: Routes, gaps: Gaps, calls_limit: int = 30_000) -> list[RouteRecord]:
@@ -81,6 +83,7 @@ def test_a_kernel_without_ipv6() -> None:
 
 
 @steady(60)
+@example([(place, EDGE) for place in range(60)])
 @given(st.lists(st.tuples(st.integers(0, 40), WORD_VALUES), max_size=10))
 def test_tables_of_any_bytes(changes: list[tuple[int, int]]) -> None:
     made, gaps = Routes(), Gaps()
@@ -91,3 +94,8 @@ def test_tables_of_any_bytes(changes: list[tuple[int, int]]) -> None:
     for place, value in changes:
         made.put(places[place % len(places)], value)
     assert len(found(made, gaps)) <= 20
+
+
+def test_each_pointer_at_the_end_of_all_addresses() -> None:
+    for place in range(60):
+        test_tables_of_any_bytes.hypothesis.inner_test([(place, EDGE)])  # type: ignore[attr-defined]

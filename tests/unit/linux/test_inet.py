@@ -78,6 +78,9 @@ def test_tables_of_absurd_sizes_and_places() -> None:
     small.set(small.symbol("tcp_hashinfo"), "inet_hashinfo", ehash_mask=0xFFFF_FFFF, lhash2=0x10)
     small.set(small.symbol("udp_table"), "udp_table", hash=0xFFFF_C900_0000_0000, mask=0xFFFF_FFFF)
     assert found(small, gaps) == {}
+    # What one namespace claims is taken from what all may have.
+    small.set(small.other, "net", ipv4__udp_table=small.new("udp_table", hash=small.ehash, mask=3))
+    assert found(small, Gaps()) == {}
     assert {
         ("tcp", "bounded"),
         ("tcp listening", "unreadable"),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
@@ -10,6 +10,8 @@ from tests.unit.linux.sockets import Sockets
 from vmon.core.coverage import Gaps
 from vmon.linux.net import Net
 from vmon.linux.netdevice import find_interfaces, flag_names, read_names
+
+EDGE = (1 << 64) - 8
 
 
 def test_names_by_number() -> None:
@@ -85,6 +87,7 @@ def test_what_leads_nowhere_leaves_the_rest() -> None:
 
 
 @steady(60)
+@example([(place, EDGE) for place in range(60)])
 @given(st.lists(st.tuples(st.integers(0, 60), WORD_VALUES), max_size=12))
 def test_devices_of_any_bytes(changes: list[tuple[int, int]]) -> None:
     made, gaps = Interfaces(), Gaps()
@@ -96,3 +99,8 @@ def test_devices_of_any_bytes(changes: list[tuple[int, int]]) -> None:
     for place, value in changes:
         made.put(places[place % len(places)], value)
     assert len(find_interfaces(made.kernel(), Net(made.net, 11), gaps)) <= 2
+
+
+def test_each_pointer_at_the_end_of_all_addresses() -> None:
+    for place in range(60):
+        test_devices_of_any_bytes.hypothesis.inner_test([(place, EDGE)])  # type: ignore[attr-defined]

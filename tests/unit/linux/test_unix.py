@@ -6,7 +6,7 @@ import pytest
 from tests.unit.linux.sockets import OLD_STRUCTS, STRUCTS, SYMBOLS, Sockets
 from vmon.core.coverage import Gaps
 from vmon.linux.net import find_nets
-from vmon.linux.unix import MAX_UNIX_NAME_BYTES, find_unix_socks, read_unix
+from vmon.linux.unix import MAX_UNIX_NAME_BYTES, find_unix_socks, read_unix, read_unix_queues
 
 
 @pytest.mark.parametrize("structs", [STRUCTS, OLD_STRUCTS], ids=["a table a namespace", "one table"])
@@ -50,3 +50,15 @@ def test_names_are_cut_and_peers_are_as_they_stand(length: int) -> None:
         lost: (b"", 0),
     }
     assert read_unix(small.kernel(), np.zeros(0, dtype=np.uint64)) == {}
+
+
+def test_what_waits_to_be_read() -> None:
+    small = Sockets()
+    stream, datagrams, lost = (small.sock(1, "unix_sock", sk_type=kind) for kind in (1, 2, 1))
+    for sk in (stream, datagrams):
+        buffers = [small.new("sk_buff", len=length) for length in (100, 50)]
+        small.set(small.field(buffers[0], "sk_buff", "cb"), "unix_skb_parms", consumed=30 * (sk == stream))
+        small.chain(small.field(sk, "sock", "sk_receive_queue"), buffers)
+    small.put(small.field(lost, "sock", "sk_receive_queue"), 0xFFFF_C900_0000_0000)
+    socks, kinds = np.array([stream, datagrams, lost], np.uint64), np.array([1, 2, 1], np.uint64)
+    assert read_unix_queues(small.kernel(), socks, kinds) == [120, 100, None]

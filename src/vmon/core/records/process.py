@@ -127,7 +127,7 @@ class SocketRecord(msgspec.Struct, frozen=True, gc=False):
     """User that made it; None for TIME_WAIT and NEW_SYN_RECV."""
     rx_queue: int | None = None
     """Bytes that wait to be read, as /proc/net counts them; of a listener the connections that wait to be accepted.
-    None where it is not known: a unix socket with something in it, TIME_WAIT, NEW_SYN_RECV."""
+    Of a unix datagram socket the bytes of the next datagram. None for TIME_WAIT and NEW_SYN_RECV."""
     tx_queue: int | None = None
     """Bytes that were sent and not yet acknowledged or taken."""
     peer_inode: int | None = None

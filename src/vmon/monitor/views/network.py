@@ -42,7 +42,8 @@ class NetworkViews(Subject):
     def ports(self, *, namespace: int | None = None) -> Answer[PortRecord]:
         """Every port that something listens at, with each process that does, as `ss -lntup` in every namespace.
 
-        A socket that no process holds is there too, with pid None: the kernel's own, or of a process that hides.
+        A socket that no process holds is there too, with pid None: the kernel's own (`kernel`), or of a process that
+        hides; or it is on its way in a message, or of a thread that has a table of descriptors of its own.
         """
         snapshot = self.snapshot()
         sockets = self._sockets(snapshot, every=True, namespace=namespace)
