@@ -31,8 +31,9 @@ class NetworkViews(Subject):
     def _sockets(self, snapshot: Snapshot, *, every: bool, namespace: int | None) -> Answer[SocketRecord]:
         gaps = Gaps()
         held = [record for records in snapshot.sockets for record in records]
+        gaps.extend(snapshot.coverage)
         if not every and namespace is None:
-            return Answer(held)
+            return Answer(held, gaps)
         kernel = self.wide_kernel
         nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, True, gaps)
         if every:
