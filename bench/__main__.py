@@ -12,6 +12,7 @@ from bench.calls import KERNEL as CALLS_KERNEL
 from bench.calls import measure_calls
 from bench.check import measure_check
 from bench.command import measure_command, measure_imports
+from bench.content import measure_content
 from bench.cost import CLOCKS, WORKS, measure_cost
 from bench.cost import KERNELS as COST_KERNELS
 from bench.guests import Guests
@@ -27,6 +28,18 @@ from vmon.core.errors import VmonError
 from vmon.lab import matrix
 
 TOPICS = ("identify", "processes", "command", "memory", "calls", "check", "probe", "cost", "peers", "tracers")
+TOPICS = (
+    "identify",
+    "processes",
+    "content",
+    "command",
+    "memory",
+    "calls",
+    "probe",
+    "cost",
+    "peers",
+    "tracers",
+)
 ON_REQUEST = ("tracers",)
 """Left out without --only: an image of their own is made for them, and they are slow."""
 QUICK_KERNELS = ("6.1",)
@@ -127,6 +140,7 @@ def measure_kernel(
     attempt("memory", kernel, with_guest(measure_memory, "512M memfd"))
     attempt("processes", kernel, with_guest(measure_processes))
     attempt("check", kernel, with_guest(measure_check))
+    attempt("content", kernel, with_guest(measure_content))
     # Last: what it leaves in the guest is not there when the others are measured.
     attempt("probe", kernel, with_guest(measure_probe))
     guests.down(f"bench-plain-{kernel}")

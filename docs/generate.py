@@ -42,11 +42,15 @@ def reference() -> str:
     parts.append("\n## Records\n\nWhat `-o json` writes and the Python calls return.")
     parts.append("Bytes that are not UTF-8 stand as \\xNN in json.\n")
     for record in record_types():
+        more = [base.__name__ for base in record.__bases__ if base is not msgspec.Struct]
+        above = f"All fields of {' and '.join(more)}, and:\n\n" if more else ""
         parts.append(
-            f"### {record.__name__}\n\n{first_line(record)}\n\n| field | type | meaning |\n|---|---|---|"
+            f"### {record.__name__}\n\n{first_line(record)}\n\n{above}| field | type | meaning |\n|---|---|---|"
         )
         notes = field_notes(record)
         for field in msgspec.structs.fields(record):
+            if field.name not in record.__annotations__:
+                continue  # told with the record that this one adds to
             kind = record.__annotations__[field.name].replace("|", "or")
             parts.append(f"| `{field.encode_name}` | {kind} | {notes.get(field.name, '')} |")
         parts.append("")

@@ -15,11 +15,11 @@ from tests.port.conftest import Machine, write_guest
 from tests.port.scene import Scene, paint
 from vmon.core.address import Gpa
 from vmon.core.errors import PhysReadError
-from vmon.core.ports import RamRange, ReadPhys
+from vmon.core.ports import RamRange, ReadPhys, ViewPhys
 from vmon.transport.dump import open_dump, write_dump
 from vmon.transport.fake import FakeRam
 from vmon.transport.qemu import QemuGuest, attach_qemu
-from vmon.transport.ram import ExtentTable, MappedRam, ProcessRam
+from vmon.transport.ram import ExtentTable, FileRam, MappedRam, ProcessRam
 
 TRANSPORTS = ["mapped", "mapped-two-files", "process", "process-two-files", "raw", "elf", "lime", "fake"]
 
@@ -185,6 +185,25 @@ def test_gather_belongs_to_the_caller(scene: Scene) -> None:
     before = rows.copy()
     rows[:] = 0xEE
     assert np.array_equal(scene.ram.gather(gpas, 16), before)
+
+
+def test_a_view_is_what_is_read(scene: Scene) -> None:
+    """Of those that can: RAM that is mapped, and dumps."""
+    ram = scene.ram
+    assert isinstance(ram, ViewPhys) == isinstance(ram, FileRam)
+    if not isinstance(ram, ViewPhys):
+        return
+    for gpa in interesting(scene):
+        if inside(scene, gpa, 5000):
+            with ram.view(Gpa(gpa), 5000) as view:
+                assert view.readonly and view.nbytes == 5000
+                assert view == scene.expected(gpa, 5000), hex(gpa)
+        else:
+            with pytest.raises(PhysReadError):
+                ram.view(Gpa(gpa), 5000)
+    for seam in scene.seams:
+        with ram.view(Gpa(seam - 3000), 6000) as view:
+            assert view == scene.bytes_at[seam - 3000]
 
 
 def test_gather_nothing(scene: Scene) -> None:

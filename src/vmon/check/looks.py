@@ -27,7 +27,7 @@ def settled(look: Look, gaps: Gaps) -> list[FindingRecord]:
         found = now if found is None else {key: now[key] for key in found if key in now}
         if not found or attempt == LOOKS - 1:
             # What one look could not see is no gap of the answer when the last one could.
-            gaps.extend(seen.records())
+            gaps.add_all(seen.records())
         if not found:
             return []
     return list((found or {}).values())

@@ -33,6 +33,8 @@ COMMANDS = {
     "neighbours": ("vmon.cli.network", "neighbours", "List the neighbours of a guest (ARP, NDP)."),
     "ports": ("vmon.cli.network", "ports", "List the ports that something in a guest listens at."),
     "maps": ("vmon.cli.maps", "maps", "List the memory areas of a process."),
+    "cat": ("vmon.cli.content", "cat", "Write a file of a guest, as far as it has it in memory."),
+    "exe": ("vmon.cli.content", "exe", "Write the executable of a process of a guest to a file."),
     "env": ("vmon.cli.env", "env", "Show the environment of a process."),
     "check": (
         "vmon.cli.check",

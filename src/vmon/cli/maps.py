@@ -6,6 +6,7 @@ import click
 
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
+from vmon.core.records.content import HashedMapRecord
 from vmon.core.records.process import MapRecord
 
 HEADER = ("START", "END", "PERM", "SIZE", "OFFSET", "INODE", "PATH")
@@ -14,12 +15,16 @@ HEADER = ("START", "END", "PERM", "SIZE", "OFFSET", "INODE", "PATH")
 @click.command()
 @target_argument
 @click.argument("pid", type=int)
+@click.option("--hash", "hashed", is_flag=True, help="Add the sha256 of each file, as it is in memory.")
 @output_option
 @watch_option
-def maps(target: str, pid: int, output: str, watch_s: float | None) -> None:
+def maps(target: str, pid: int, hashed: bool, output: str, watch_s: float | None) -> None:
     """List the memory areas of process PID in TARGET."""
     with attached(target) as vm:
-        repeat(watch_s, lambda: write_records(vm.process(pid).maps(), output, VIEW))
+        if hashed:
+            repeat(watch_s, lambda: write_records(vm.hashed_maps(pid), output, HASHED))
+        else:
+            repeat(watch_s, lambda: write_records(vm.process(pid).maps(), output, VIEW))
 
 
 def row(record: MapRecord) -> tuple[object, ...]:
@@ -37,3 +42,9 @@ def row(record: MapRecord) -> tuple[object, ...]:
 
 
 VIEW = View(MapRecord, HEADER, row, "no memory area: a kernel thread or a zombie has none")
+HASHED = View(
+    HashedMapRecord,
+    (*HEADER[:-1], "SHA256", HEADER[-1]),
+    lambda record: (*row(record)[:-1], record.sha256, row(record)[-1]),
+    VIEW.nothing,
+)

@@ -7,6 +7,7 @@ import click
 from vmon.cli.attached import attached, target_argument
 from vmon.cli.output import View, human_size, output_option, repeat, watch_option, write_records
 from vmon.core.coverage import Answer, Gaps
+from vmon.core.records.content import HashedProcessRecord
 from vmon.core.records.process import ProcessRecord
 from vmon.monitor.process import Process
 
@@ -17,13 +18,21 @@ HEADER = ("PID", "PPID", "UID", "STATE", "THREADS", "RSS", "TTY", "STARTED", "NA
 @target_argument
 @click.option("--user-only", is_flag=True, help="Leave out the kernel's own threads.")
 @click.option("--pid", "pids", type=int, multiple=True, help="Only this process; may be repeated.")
+@click.option("--hash", "hashed", is_flag=True, help="Add the sha256 of each executable, as it is in memory.")
 @output_option
 @watch_option
-def ps(target: str, user_only: bool, pids: tuple[int, ...], output: str, watch_s: float | None) -> None:
+def ps(
+    target: str, user_only: bool, pids: tuple[int, ...], hashed: bool, output: str, watch_s: float | None
+) -> None:
     """List the processes of TARGET."""
     with attached(target) as vm:
 
         def once() -> None:
+            if hashed:
+                found = vm.hashed_processes(pids or None)
+                kept = [record for record in found if not (user_only and record.kernel_thread)]
+                write_records(Answer(kept, found.coverage), output, HASHED)
+                return
             chosen = [vm.process(pid) for pid in pids] if pids else vm.processes()
             records = [p.record() for p in chosen if not (user_only and p.kernel_thread)]
             write_records(Answer(records, coverage(chosen)), output, VIEW)
@@ -75,3 +84,9 @@ def command(record: ProcessRecord) -> str:
 
 
 VIEW = View(ProcessRecord, HEADER, row, "no process fits")
+HASHED = View(
+    HashedProcessRecord,
+    (*HEADER[:-1], "SHA256", HEADER[-1]),
+    lambda record: (*row(record)[:-1], record.sha256, row(record)[-1]),
+    "no process fits",
+)

@@ -42,10 +42,6 @@ class Gaps:
         key = (what, reason, detail)
         self._found[key] = self._found.get(key, 0) + count
 
-    def extend(self, other: Gaps) -> None:
-        """What another reader could not see."""
-        self.add_all(other.records())
-
     def add_all(self, coverage: Iterable[GapRecord]) -> None:
         """What another answer lacks, as if it had been found here."""
         for gap in coverage:

@@ -25,6 +25,8 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     |  +- CodeDiffers       20   other bytes than those that were to be replaced
     +- NoSuchProcess        21
     +- ProbeTampered        22   the probe in the guest is not, or was not, as vmon wrote it
+    +- NoSuchFile           23   no such file in the guest, or the guest has not its name in memory
+    +- NotResident          24   a part of what was asked for is not in the guest's memory
     +- LabError             30   a lab guest: boot, fetch, run
     +- FindingsReported     40   a check found something; the findings are the answer
 """
@@ -189,6 +191,18 @@ class FindingsReported(VmonError):
     """A check of a guest found something; the findings are the answer."""
 
     exit_code = 40
+
+
+class NoSuchFile(VmonError):
+    """No file of that name in the guest, or none that it has looked up lately."""
+
+    exit_code = 23
+
+
+class NotResident(VmonError):
+    """A part of what was asked for is not in the guest's memory: on its disk, or swapped out."""
+
+    exit_code = 24
 
 
 class LabError(VmonError):

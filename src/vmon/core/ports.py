@@ -1,8 +1,8 @@
 """What a guest can be asked for, as small abilities that a transport may or may not have.
 
-Pure definitions: no I/O here. A dump has ReadPhys alone; a live QEMU guest adds ReadRegs, WatchVm, WritePhys and
-PatchCode. A feature names in its signature the ports that it needs, so what is not supported is known at attach, and
-what only reads is never handed a way to write.
+Pure definitions: no I/O here. A dump has ReadPhys and ViewPhys alone; a live QEMU guest adds ReadRegs, WatchVm,
+WritePhys and PatchCode. A feature names in its signature the ports that it needs, so what is not supported is known
+at attach, and what only reads is never handed a way to write.
 """
 
 from __future__ import annotations
@@ -76,6 +76,18 @@ class ReadPhys(Protocol):
         """The parts of RAM that the host has backing for; elsewhere it reads as zeros.
 
         A transport that can't tell gives all of `ranges`.
+        """
+        ...
+
+
+@runtime_checkable
+class ViewPhys(Protocol):
+    """See guest-physical memory where it lies, without a copy: RAM that is mapped into this process, or a dump."""
+
+    def view(self, gpa: Gpa, size_bytes: int) -> memoryview:
+        """Exactly `size_bytes` bytes, read-only, which change as the guest changes them; PhysReadError as in read.
+
+        The caller releases it, soon: while it is held, the target can't be closed.
         """
         ...
 

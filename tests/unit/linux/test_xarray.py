@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
+from tests.unit.linux.files import Files
 from tests.unit.linux.small import Small
 from vmon.core.address import Gva
-from vmon.core.errors import BadStructure
+from vmon.core.coverage import Gaps
+from vmon.core.errors import BadStructure, NotMapped
 from vmon.linux.xarray import WANTS, Entries, find_entries, find_idr_entries
 
 STRUCTS = {
@@ -84,3 +88,137 @@ def test_any_words(words: list[int], head: int) -> None:
         except BadStructure:
             continue
         assert found.indexes.size == found.values.size == found.orders.size <= 64
+
+
+SOMETHING = 0xFFFF_8880_0000_1000
+
+
+def found(files: Files, xarray: int, limits: tuple[int, int] | None = None) -> dict[int, tuple[int, int]]:
+    gaps = Gaps()
+    entries = find_entries(files.kernel(), Gva(xarray), torn=gaps, span=limits)
+    assert gaps.records() == []
+    rows = zip(entries.indexes.tolist(), entries.values.tolist(), entries.orders.tolist(), strict=True)
+    return {index: (entry, order) for index, entry, order in rows}
+
+
+def made(entries: dict[int, tuple[int, int]], shift: int | None = None) -> tuple[Files, int]:
+    files = Files()
+    xarray = files.small.new("xarray")
+    files.store(xarray, entries, shift)
+    return files, xarray
+
+
+def test_a_lone_entry_and_a_mark() -> None:
+    files = Files()
+    xarray = files.small.new("xarray")
+    assert found(files, xarray) == {}
+    for head, expected in ((SOMETHING, {0: (SOMETHING, 0)}), (0x23, {0: (0x23, 0)}), (1026, {})):
+        files.small.set(xarray, "xarray", xa_head=head)
+        assert found(files, xarray) == expected
+
+
+def test_entries_of_every_order() -> None:
+    entries = {
+        0: (SOMETHING, 0),
+        1: (SOMETHING + 0x40, 0),
+        4: (SOMETHING + 0x80, 2),
+        64: (SOMETHING + 0xC0, 6),
+        128: (SOMETHING + 0x100, 7),
+        300: (0x2001, 0),
+        512: (SOMETHING + 0x140, 9),
+        4096: (SOMETHING + 0x180, 12),
+        100_000: (SOMETHING + 0x1C0, 0),
+    }
+    files, xarray = made(entries)
+    assert found(files, xarray) == entries
+    # A tree may be higher than it need be.
+    assert found(*made({3: (SOMETHING, 0)}, shift=24)) == {3: (SOMETHING, 0)}
+
+
+def test_a_part_of_it() -> None:
+    chosen = random.Random(1).sample(range(20_000), 40)
+    entries = {index: (SOMETHING + 64 * index, 0) for index in chosen} | {32_768: (SOMETHING, 9)}
+    files, xarray = made(entries)
+    for low, high in ((0, 0), (5_000, 9_000), (32_800, 33_000), (40_000, 50_000)):
+        part = found(files, xarray, (low, high))
+        expected = {
+            index: entry
+            for index, entry in entries.items()
+            if index <= high and index + (1 << entry[1]) > low
+        }
+        assert expected.items() <= part.items() <= entries.items()
+        # Only those of the same nodes come along.
+        assert len(part) <= len(expected) + 64
+
+
+def test_marks_and_siblings_are_no_entries() -> None:
+    files, xarray = made({7: (SOMETHING, 0)})
+    node = files.node({0: (SOMETHING, 0)}, 0, 0, 9)
+    files.slot(node, 5, 257 << 2 | 2)
+    files.slot(node, 6, 256 << 2 | 2)
+    files.small.set(xarray, "xarray", xa_head=node + 2)
+    assert found(files, xarray) == {0: (SOMETHING, 0)}
+
+
+def test_a_node_that_was_used_again_is_left_out_and_told() -> None:
+    files, xarray = made({})
+    root = files.node({}, 6, 0, 0)
+    for slot, parent, offset, shift in (
+        (1, root, 1, 0),
+        (2, root + 64, 2, 0),
+        (3, root, 4, 0),
+        (4, root, 4, 6),
+    ):
+        node = files.node({0: (SOMETHING + 64 * slot, 0)}, 0, parent, offset)
+        files.small.set(node, "xa_node", shift=shift)
+        files.slot(root, slot, node + 2)
+    files.slot(root, 5, 0xFFFF_C900_0000_0002)
+    files.small.set(xarray, "xarray", xa_head=root + 2)
+    gaps = Gaps()
+    entries = find_entries(files.kernel(), Gva(xarray), torn=gaps)
+    assert entries.indexes.tolist() == [64]
+    assert [(gap.what, gap.reason, gap.count) for gap in gaps.records()] == [("xarray", "torn", 4)]
+
+
+def test_nodes_that_hold_each_other() -> None:
+    files, xarray = made({})
+    root = files.node({}, 12, 0, 0)
+    files.small.set(xarray, "xarray", xa_head=root + 2)
+    for slot in range(64):
+        files.slot(root, slot, root + 2)
+    gaps = Gaps()
+    assert find_entries(files.kernel(20), Gva(xarray), torn=gaps).indexes.size == 0
+    # Each slot leads to one node, which can name one of them alone.
+    below = files.node({3: (SOMETHING, 0)}, 6, root, 9)
+    for slot in range(64):
+        files.slot(root, slot, below + 2)
+        files.slot(below, slot, below + 2 if slot != 3 else SOMETHING)
+    assert find_entries(files.kernel(20), Gva(xarray), torn=gaps).indexes.tolist() == [9 * 4096 + 3 * 64]
+    # The last level has no nodes below it.
+    leaf = files.node({1: (SOMETHING, 0)}, 0, 0, 0)
+    files.slot(leaf, 0, below + 2)
+    files.small.set(xarray, "xarray", xa_head=leaf + 2)
+    assert find_entries(files.kernel(20), Gva(xarray), torn=gaps).indexes.tolist() == [1]
+    assert {gap.reason for gap in gaps.records()} == {"torn"}
+
+
+def test_too_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmon.linux.xarray.MAX_NODES", 3)
+    files, xarray = made({64 * index: (SOMETHING, 0) for index in range(2)})
+    assert len(found(files, xarray)) == 2
+    files, xarray = made({64 * index: (SOMETHING, 0) for index in range(3)})
+    with pytest.raises(BadStructure, match="more than 3 nodes"):
+        find_entries(files.kernel(), Gva(xarray), torn=Gaps())
+
+
+def test_roots_that_are_none() -> None:
+    files, xarray = made({})
+    root = files.node({}, 60, 0, 0)
+    files.small.set(xarray, "xarray", xa_head=root + 2)
+    assert find_entries(files.kernel(), Gva(xarray), span=(0, (1 << 64) - 1)).indexes.size == 0
+    for shift in (5, 66, 255):
+        files.small.set(root, "xa_node", shift=shift)
+        with pytest.raises(BadStructure, match="of shift"):
+            find_entries(files.kernel(), Gva(xarray), torn=Gaps())
+    with pytest.raises(NotMapped):
+        find_entries(files.kernel(), Gva(0xFFFF_C900_0000_0000), torn=Gaps())

@@ -12,6 +12,8 @@ from vmon.monitor.views import containers, filesystems, findings, kernel
 from vmon.monitor.views import containers, filesystems, findings, kernel, logins
 from vmon.monitor.views.containers import ContainerViews
 from vmon.monitor.views.filesystems import FilesystemViews
+from vmon.monitor.views import content, findings, kernel
+from vmon.monitor.views.content import ContentViews
 from vmon.monitor.views.findings import FindingViews
 from vmon.monitor.views.kernel import KernelViews
 from vmon.monitor.views.machine import MachineViews
@@ -37,4 +39,8 @@ WANTS = kernel.WANTS | findings.WANTS | network.WANTS
 
 
 class Views(KernelViews, FindingViews, NetworkViews):
+WANTS = kernel.WANTS | findings.WANTS | content.WANTS
+
+
+class Views(KernelViews, FindingViews, ContentViews):
     """Every subject, mixed into VirtualMachine."""

@@ -31,7 +31,7 @@ class NetworkViews(Subject):
     def _sockets(self, snapshot: Snapshot, *, every: bool, namespace: int | None) -> Answer[SocketRecord]:
         gaps = Gaps()
         held = [record for records in snapshot.sockets for record in records]
-        gaps.extend(snapshot.coverage)
+        gaps.add_all(snapshot.coverage)
         if not every and namespace is None:
             return Answer(held, gaps)
         kernel = self.wide_kernel

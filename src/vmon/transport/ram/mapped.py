@@ -77,6 +77,15 @@ class FileRam:
             return self._pread(extent.backing, place, size)
         return b"".join(self._pread(extent.backing, place, size) for extent, place, size in pieces)
 
+    def view(self, gpa: Gpa, size_bytes: int) -> memoryview:
+        """The bytes where they lie; a copy where they lie in several places. PhysReadError."""
+        pieces = self._table.pieces(gpa, size_bytes)
+        if len(pieces) != 1:
+            return memoryview(self.read(gpa, size_bytes))
+        extent, place, _ = pieces[0]
+        with memoryview(self._maps[extent.backing]) as whole:
+            return whole[place : place + size_bytes]
+
     def _pread(self, backing: int, place: int, size_bytes: int) -> bytes:
         data = os.pread(self._fds[backing], size_bytes, place)
         if len(data) == size_bytes:
