@@ -81,7 +81,7 @@ class FileContent:
         self._find()
 
     def __repr__(self) -> str:
-        return f"<vmon.FileContent {self.about.path!r} of {self.about.size} bytes, {len(self.holes)} holes>"
+        return f"<FileContent {self.about.path!r} of {self.about.size} bytes, {len(self.holes)} holes>"
 
     @property
     def path(self) -> str:

@@ -39,8 +39,8 @@ WANTS = xarray.WANTS | Wants(
 KINDS = {"shmem_aops": "shmem", "ram_aops": "ram", "ramfs_aops": "ram", "hugetlbfs_aops": "hugetlbfs"}
 MAX_ORDER = 18
 """A huge page of 1 GiB."""
-MAX_PAGES = 64 << 20
-"""256 GiB: more than this of one file is not listed page by page."""
+MAX_PAGES = 16 << 20
+"""64 GiB: more than this of one file is not listed page by page."""
 
 
 class Lacks(NamedTuple):
