@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
 from vmon.core.coverage import GapRecord
-from vmon.core.errors import GuestDataError
+from vmon.core.errors import GuestDataError, NoSuchProcess, NotMapped
 from vmon.core.records.process import (
     EnvRecord,
     FileRecord,
@@ -40,14 +40,15 @@ from vmon.linux import (
     system,
     task,
     tty,
+    usermem,
     vma,
 )
 from vmon.linux.coverage import gaps_of
-from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel, distinct
 from vmon.linux.openfiles import OpenFiles
+from vmon.linux.usermem import UserMemory
 
-PARTS = (task, cred, mm, dentry, inode, fdtable, openfiles, namespace, cgroup, tty, system, vma)
+PARTS = (task, cred, mm, dentry, inode, fdtable, openfiles, namespace, cgroup, tty, system, usermem, vma)
 WANTS = reduce(or_, (part.WANTS for part in PARTS))
 T = TypeVar("T")
 CRED_NUMBERS = [
@@ -56,7 +57,6 @@ CRED_NUMBERS = [
 DEFAULT_NICE_PRIO = 120
 PFA_NO_NEW_PRIVS = 1
 THREADS_SLACK = 64
-MAX_U64 = (1 << 64) - 1
 
 
 class Snapshot:
@@ -93,6 +93,14 @@ class Snapshot:
     def of_all(cls, kernel: Kernel) -> Snapshot:
         """Every process."""
         return cls(kernel, task.find_tasks(kernel))
+
+    @classmethod
+    def of_pid(cls, kernel: Kernel, pid: int) -> Snapshot:
+        """The one process of this pid in the first namespace; NoSuchProcess when there is none."""
+        found = cls(kernel, task.find_task(kernel, pid))
+        if not len(found):
+            raise NoSuchProcess(f"process {pid} ended while it was read")
+        return found
 
     def unchanged(self) -> NDArray[np.bool_]:
         """For each row, whether it is still the same live task."""
@@ -389,38 +397,29 @@ class Snapshot:
             return []
         heap = (int(columns["start_brk"][at]), int(columns["brk"][at]))
         stack = int(columns["start_stack"][at])
-        _, areas = vma.find_vmas(self.kernel, Gva(int(gvas[at])))
-        files = self.kernel.read("file", "f_path.mnt f_path.dentry f_inode", areas["vm_file"])
-        paths = self._resolve(files["f_path.mnt"], files["f_path.dentry"])
-        inodes = read_inodes(self.kernel, files["f_inode"])
-        starts, ends = areas["vm_start"].tolist(), areas["vm_end"].tolist()
-        flags, offsets = areas["vm_flags"].tolist(), areas["vm_pgoff"].tolist()
-        with_file = (areas["vm_file"] != 0).tolist()
-        result = []
-        for number in range(areas.count):
-            path = paths[number] if with_file[number] else None
-            text = path.text if path else vma.area_name(self.kernel, areas, number, heap, stack)
-            result.append(
-                MapRecord(
-                    pid=self.pid[row],
-                    start=starts[number],
-                    end=ends[number],
-                    permissions=vma.permissions(flags[number]),
-                    offset=offsets[number] * PAGE_SIZE_BYTES & MAX_U64 if with_file[number] else 0,
-                    device=inodes.devices[number] if with_file[number] else 0,
-                    inode=inodes.numbers[number] if with_file[number] else 0,
-                    path=guest_text(text),
-                    deleted=path.deleted if path else False,
-                )
-            )
-        return result
+        mm = Gva(int(gvas[at]))
+        return vma.map_records(self.kernel, self._paths, self.pid[row], mm, heap, stack)
+
+    def mm(self, row: int) -> Gva | None:
+        """Address of its mm_struct; None for a kernel thread or a zombie."""
+        _, which, gvas = self._mms
+        at = int(which[row])
+        return Gva(int(gvas[at])) if at >= 0 else None
+
+    def memory(self, row: int) -> UserMemory:
+        """The memory of one process. NotMapped for a kernel thread or a zombie, which have none."""
+        found = self.mm(row)
+        if found is None:
+            what = f"process {self.pid[row]} has no memory of its own"
+            raise NotMapped(what, hint="kernel threads and zombies have none")
+        return UserMemory(self.kernel, found)
 
     def environ(self, row: int) -> list[EnvRecord] | None:
         """Environment of one process; None when its pages are not in memory."""
-        at = int(self._mms[1][row])
-        if at < 0:
+        found = self.mm(row)
+        if found is None:
             return []
-        one = mm.read_mms(self.kernel, self._mms[2][at : at + 1])
+        one = mm.read_mms(self.kernel, np.array([found], dtype=np.uint64))
         items = mm.read_environ(self.kernel, one)[0]
         return None if items is None else mm.env_records(self.pid[row], items)
 

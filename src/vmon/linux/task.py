@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmon.core.address import Gva
-from vmon.core.errors import BadStructure, GuestDataError
+from vmon.core.errors import BadStructure, GuestDataError, NoSuchProcess
 from vmon.core.records.process import ThreadRecord
 from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, text_rows
@@ -109,6 +109,20 @@ def find_tasks(kernel: Kernel) -> Column:
         kernel.last_tasks = nodes
         return np.array(nodes, dtype=np.uint64) - np.uint64(offset)
     raise AssertionError("unreachable")
+
+
+def find_task(kernel: Kernel, pid: int) -> Column:
+    """Address of the one process of this pid in the first namespace; NoSuchProcess when there is none."""
+    tasks = find_tasks(kernel)
+    columns = kernel.read("task_struct", "pid tgid", tasks)
+    wanted = np.uint64(pid if 0 < pid < MAX_PID else MAX_PID)
+    found = tasks[np.flatnonzero((columns["pid"] == wanted) & (columns["tgid"] == wanted))[:1]]
+    if not found.size:
+        raise NoSuchProcess(
+            f"no process {pid} in the guest",
+            hint="`vmon ps` lists the processes; pids are those of the first pid namespace",
+        )
+    return found
 
 
 def read_tasks(kernel: Kernel, tasks: Column) -> Columns:

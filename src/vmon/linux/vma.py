@@ -11,8 +11,12 @@ import numpy as np
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
 from vmon.core.errors import BadStructure, GuestDataError
+from vmon.core.records.process import MapRecord
+from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns
 from vmon.kernel.profile import Wants
+from vmon.linux.dentry import Paths
+from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel
 
 MAX_VMAS = 1 << 20
@@ -35,6 +39,7 @@ WANTS = Wants(
         "mm_struct": "mmap mm_mt mm_mt.ma_root start_brk brk start_stack",
     },
 )
+MAX_U64 = (1 << 64) - 1
 VM_READ, VM_WRITE, VM_EXEC, VM_MAYSHARE = 0x1, 0x2, 0x4, 0x80
 
 
@@ -110,6 +115,38 @@ def _descend(
         if pivot >= high:
             break
         low = pivot + 1
+
+
+def map_records(
+    kernel: Kernel, paths: Paths, pid: int, mm: Gva, heap: tuple[int, int], stack: int
+) -> list[MapRecord]:
+    """Every area of one mm as /proc/PID/maps has it; `heap` is start_brk and brk."""
+    _, areas = find_vmas(kernel, mm)
+    files = kernel.read("file", "f_path.mnt f_path.dentry f_inode", areas["vm_file"])
+    mounts, dentries = files["f_path.mnt"], files["f_path.dentry"]
+    paths.load(mounts, dentries)
+    inodes = read_inodes(kernel, files["f_inode"])
+    starts, ends = areas["vm_start"].tolist(), areas["vm_end"].tolist()
+    flags, offsets = areas["vm_flags"].tolist(), areas["vm_pgoff"].tolist()
+    with_file = (areas["vm_file"] != 0).tolist()
+    result = []
+    for number, place in enumerate(zip(mounts.tolist(), dentries.tolist(), strict=True)):
+        path = paths.resolve(*place) if with_file[number] else None
+        text = path.text if path else area_name(kernel, areas, number, heap, stack)
+        result.append(
+            MapRecord(
+                pid=pid,
+                start=starts[number],
+                end=ends[number],
+                permissions=permissions(flags[number]),
+                offset=offsets[number] * PAGE_SIZE_BYTES & MAX_U64 if with_file[number] else 0,
+                device=inodes.devices[number] if with_file[number] else 0,
+                inode=inodes.numbers[number] if with_file[number] else 0,
+                path=guest_text(text),
+                deleted=path.deleted if path else False,
+            )
+        )
+    return result
 
 
 def permissions(flags: int) -> str:

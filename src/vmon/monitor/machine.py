@@ -12,11 +12,9 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
-import numpy as np
-
 from vmon.core.address import Gpa
 from vmon.core.coverage import Answer
-from vmon.core.errors import GuestDataError, IdentifyError, NoSuchProcess, NotSupported, VmonError
+from vmon.core.errors import GuestDataError, IdentifyError, NotSupported, VmonError
 from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, Registers, WakeVm, WatchVm, WritePhys
 from vmon.core.records.guest import EvidenceRecord, GuestRecord
 from vmon.core.records.probe import DoctorRecord
@@ -27,7 +25,7 @@ from vmon.linux import snapshot, stack
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.system import read_jiffies, read_system
-from vmon.linux.task import find_tasks, rows_below
+from vmon.linux.task import rows_below
 from vmon.monitor import views
 from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
@@ -258,16 +256,7 @@ class VirtualMachine(Acts, views.Views):
 
     def process(self, pid: int) -> Process:
         """One process by its pid in the first namespace; NoSuchProcess when there is none."""
-        kernel = self._current()
-        tasks = find_tasks(kernel)
-        pids = kernel.read("task_struct", "pid", tasks)["pid"]
-        snapshot = Snapshot(kernel, tasks[np.flatnonzero(pids == np.uint64(max(pid, 0)))[:1]])
-        if not len(snapshot):
-            raise NoSuchProcess(
-                f"no process {pid} in the guest",
-                hint="`vmon ps` lists the processes; pids are those of the first pid namespace",
-            )
-        return Process.all_of(snapshot)[0]
+        return Process.all_of(Snapshot.of_pid(self._current(), pid))[0]
 
     def descendants(self, pid: int) -> list[ProcessRecord]:
         """A process and all below it, children before grandchildren; loops of a lying guest are cut. NoSuchProcess."""

@@ -6,12 +6,14 @@ reads it for all processes of the snapshot at once (one to ten milliseconds for 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import repeat
 
 import msgspec
 
 from vmon.core.coverage import Answer, GapRecord
 from vmon.core.errors import NoSuchProcess
+from vmon.core.records.memory import Memory
 from vmon.core.records.process import (
     EnvRecord,
     FileRecord,
@@ -23,6 +25,7 @@ from vmon.core.records.process import (
 from vmon.core.text import guest_text
 from vmon.linux.coverage import gaps_of_files, gaps_of_row
 from vmon.linux.snapshot import Snapshot
+from vmon.linux.usermem import require_mm
 
 
 class Process(msgspec.Struct, frozen=True, eq=False):
@@ -132,6 +135,26 @@ class Process(msgspec.Struct, frozen=True, eq=False):
         """Environment as laid out at exec; None when its pages are not in memory. Touches the guest at each call."""
         items = self._snapshot.environ(self._row)
         return None if items is None else Answer(items, gaps_of_row(self._snapshot, self._row))
+
+    def read_memory(self, address: int, size_bytes: int) -> Memory:
+        """Bytes of its memory: zeros where they could not be read, which `.missing` and `.coverage` of the answer tell.
+
+        Touches the guest at each call: under 1 ms, and about 3 ms a MiB. NotMapped where no area is in the range or
+        the process has no memory, NoSuchProcess when it ended or ran another program, UsageError for more than 1 GiB.
+        """
+        read = self._snapshot.memory(self._row).read_memory(address, size_bytes)
+        self._require_mm()
+        return read
+
+    def iter_memory(self, address: int, size_bytes: int) -> Iterator[Memory]:
+        """The same in pieces of at most 16 MiB, for ranges of any size; each is read when it is asked for."""
+        for piece in self._snapshot.memory(self._row).iter_memory(address, size_bytes):
+            self._require_mm()
+            yield piece
+
+    def _require_mm(self) -> None:
+        snapshot, row = self._snapshot, self._row
+        require_mm(snapshot.kernel, int(snapshot.tasks[row]), self.pid, snapshot.mm(row))
 
     def threads(self) -> Answer[ThreadRecord]:
         """Threads, the main one included. Touches the guest at each call."""

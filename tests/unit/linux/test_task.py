@@ -11,12 +11,13 @@ from tests.unit.kernel.fuzz import steady
 from tests.unit.linux.build import Guest
 from tests.unit.linux.scene import Scene, scene
 from vmon.core.address import Gva
-from vmon.core.errors import BadStructure, GuestDataError, NotMapped
+from vmon.core.errors import BadStructure, GuestDataError, NoSuchProcess, NotMapped
 from vmon.linux import task
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.task import (
     adjust_cpu_times,
     decode_states,
+    find_task,
     find_tasks,
     find_threads,
     read_identity,
@@ -195,3 +196,20 @@ def test_lies_about_threads_do_not_cost_minutes(monkeypatch: pytest.MonkeyPatch)
         guest.put64(guest.at(process.signal, "signal_struct", "thread_head"), nodes[pid])
     kernel = guest.kernel(calls_limit=3500)
     assert len(Snapshot.of_all(kernel).cpu_times) == 5
+
+
+@pytest.mark.parametrize("pid", [0, -1, 3, 4 << 20, 1 << 70])
+def test_a_process_that_is_not_there(pid: int) -> None:
+    kernel = scene("new").guest.kernel()
+    with pytest.raises(NoSuchProcess) as caught:
+        find_task(kernel, pid)
+    assert "vmon ps" in caught.value.hint
+
+
+def test_one_process_by_its_pid() -> None:
+    made = Scene("new")
+    kernel = made.guest.kernel()
+    every = Snapshot.of_all(kernel)
+    one = Snapshot.of_pid(kernel, 42)
+    assert (one.pid, one.key(0)) == ([42], every.key(every.pid.index(42)))
+    assert find_task(kernel, 42).tolist() == [int(every.tasks[every.pid.index(42)])]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.linux.scene import Scene, scene
-from vmon.core.errors import NoSuchProcess
+from vmon.core.errors import NoSuchProcess, NotMapped
 from vmon.linux.snapshot import Snapshot
 from vmon.monitor.process import Process
 
@@ -80,3 +80,27 @@ def test_answers_say_what_they_lack() -> None:
         assert [(gap.what, gap.reason) for gap in answer.coverage] == [("processes", "torn")]
     assert worker.cmdline is None
     assert [(gap.what, gap.reason) for gap in worker.coverage] == [("processes", "torn")]
+
+
+def test_memory_with_what_lacks() -> None:
+    worker = processes()[42]
+    area = next(area for area in worker.maps() if area.path == "[stack]")
+    read = worker.read_memory(area.start, area.end - area.start)
+    assert b"--name\0with space\0" in read
+    assert read == b"".join(worker.iter_memory(area.start, area.end - area.start))
+    assert read.address == area.start
+    with pytest.raises(NotMapped):
+        processes()[2].read_memory(0, 1)
+
+
+def test_memory_of_a_process_that_ran_another_program() -> None:
+    made = Scene("new")
+    kernel = made.guest.kernel()
+    worker = Process.all_of(Snapshot.of_all(kernel))[2]
+    area = worker.maps()[0]
+    where = made.guest.at(made.worker_process.task, "task_struct", "mm")
+    kernel.memory.phys.guest_writes(made.guest.gpa(where), bytes(8))  # type: ignore[attr-defined]
+    with pytest.raises(NoSuchProcess, match="another program"):
+        worker.read_memory(area.start, 1)
+    with pytest.raises(NoSuchProcess, match="another program"):
+        list(worker.iter_memory(area.start, 1))
