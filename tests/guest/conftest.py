@@ -27,13 +27,6 @@ def build_overlay(folder: Path) -> Path:
     """Make a folder to lay over the guests' root: the programs of `inside`, built for any kernel."""
     (folder / "lab").mkdir(parents=True)
     for source in sorted(INSIDE.glob("*.c")):
-    """Make a folder to lay over the guests' root: what tests run inside, built for any kernel."""
-    (folder / "lab").mkdir(parents=True)
-    for name in ("oracle", "workload", "holder"):
-    """Make a folder to lay over the guests' root: the oracle, the workload and the network, built for any kernel."""
-    (folder / "lab").mkdir(parents=True)
-    for name in ("oracle", "workload", "network"):
-    for name in ("oracle", "workload", "content"):
         command = ["gcc", "-static", "-O1", "-pthread", "-Wall", "-Wno-unused-result"]
         subprocess.run([*command, "-o", folder / "lab" / source.stem, source], check=True)
     return folder

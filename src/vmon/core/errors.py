@@ -27,6 +27,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     +- ProbeTampered        22   the probe in the guest is not, or was not, as vmon wrote it
     +- NoSuchFile           23   no such file in the guest, or the guest has not its name in memory
     +- NotResident          24   a part of what was asked for is not in the guest's memory
+    +- RulesError           25   a file of YARA rules that can't be compiled
     +- LabError             30   a lab guest: boot, fetch, run
     +- FindingsReported     40   a check found something; the findings are the answer
 """
@@ -203,6 +204,12 @@ class NotResident(VmonError):
     """A part of what was asked for is not in the guest's memory: on its disk, or swapped out."""
 
     exit_code = 24
+
+
+class RulesError(VmonError):
+    """A file of YARA rules that can't be compiled; the message names the line."""
+
+    exit_code = 25
 
 
 class LabError(VmonError):

@@ -152,7 +152,7 @@ def test_files_that_loop_and_terminals_that_are_nowhere(structs: dict[str, str])
     records, gaps = scene.read()
     assert {record.tty: record.sid for record in records}["pts/0"] == 5
     assert len(records) == 2
-    assert [(gap.what, gap.reason) for gap in gaps.records()][0] == ("idle", "unreadable")
+    assert next((gap.what, gap.reason) for gap in gaps.records()) == ("idle", "unreadable")
 
 
 def test_nobody() -> None:
