@@ -15,16 +15,15 @@ import numpy as np
 from vmon.core.records.process import FileRecord, SocketRecord
 from vmon.core.text import guest_text
 from vmon.kernel.columns import Column
+from vmon.linux import fdtable, inode, socketrecord
 from vmon.linux.dentry import Paths
 from vmon.linux.fdtable import FILE_COLUMNS, O_CLOEXEC, open_mode, read_fds
 from vmon.linux.inode import read_inodes
 from vmon.linux.kernel import Kernel
 from vmon.linux.socket import read_sockets
-from vmon.linux.socketrecord import WANTS as SOCKET_WANTS
 from vmon.linux.socketrecord import SocketRecords
 
-WANTS = SOCKET_WANTS
-"""Of sockets; files and inodes name their own."""
+WANTS = fdtable.WANTS | inode.WANTS | socketrecord.WANTS
 
 
 class OpenFiles:

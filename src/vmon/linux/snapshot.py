@@ -28,27 +28,13 @@ from vmon.core.records.process import (
 )
 from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, text_rows
-from vmon.linux import (
-    cgroup,
-    cred,
-    dentry,
-    fdtable,
-    inode,
-    mm,
-    namespace,
-    openfiles,
-    system,
-    task,
-    tty,
-    usermem,
-    vma,
-)
+from vmon.linux import cgroup, cred, dentry, mm, namespace, openfiles, system, task, tty, usermem, vma
 from vmon.linux.coverage import gaps_of
 from vmon.linux.kernel import Kernel, distinct
 from vmon.linux.openfiles import OpenFiles
 from vmon.linux.usermem import UserMemory
 
-PARTS = (task, cred, mm, dentry, inode, fdtable, openfiles, namespace, cgroup, tty, system, usermem, vma)
+PARTS = (task, cred, mm, dentry, openfiles, namespace, cgroup, tty, system, usermem, vma)
 WANTS = reduce(or_, (part.WANTS for part in PARTS))
 T = TypeVar("T")
 CRED_NUMBERS = [

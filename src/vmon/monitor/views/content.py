@@ -85,6 +85,7 @@ class ContentViews(Subject):
         # Of a process that ended meanwhile, the file may have been another one's already.
         same = snapshot.unchanged().tolist()
         gaps = hashes.gaps()
+        gaps.add_all(snapshot.coverage)
         found = []
         for row, known in zip(rows, known_by_row, strict=True):
             if known is not None and not same[row]:
@@ -121,4 +122,6 @@ class ContentViews(Subject):
                     missing_pages=known.missing_pages if known else None,
                 )
             )
-        return Answer(found, hashes.gaps())
+        gaps = hashes.gaps()
+        gaps.add_all(snapshot.coverage)
+        return Answer(found, gaps)
