@@ -243,16 +243,8 @@ def test_guest_as_a_whole(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
 
 def test_symbols_equal_kallsyms(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     """Every symbol of the kernel itself, name and address, against /proc/kallsyms."""
-    from vmon.core.address import Gpa
-    from vmon.kernel.image import FIRST_READ_BYTES, read_image
-    from vmon.kernel.kallsyms import locate_kallsyms
-
-    kernel = vm.kernel
-    bases, profile = kernel.memory.bases, kernel.profile
-    rodata = Gpa(bases.text_gpa + profile.rodata_offset)
-    table = locate_kallsyms(read_image(vm.ram, rodata, FIRST_READ_BYTES))
-    addresses = table.addresses(bases.text_gva + profile.rodata_offset).tolist()
-    seen = [(address, name) for address, (_, name) in zip(addresses, table, strict=True)]
+    symbols = vm.kernel.symbols
+    seen = list(zip(symbols.addresses.tolist(), symbols.names, strict=True))
     told = []
     for line in guest.run("cat /proc/kallsyms", timeout_s=120).out.decode("latin-1").split("\n"):
         words = line.split()

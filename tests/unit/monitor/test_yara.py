@@ -45,7 +45,7 @@ def test_a_rule_that_makes_no_sense_is_refused_with_its_line(tmp_path: Path) -> 
         compile_rules([file])
     assert caught.value.message.startswith(f"{file}:2:14: unknown pattern `$missing`")
     assert caught.value.hint
-    assert caught.value.exit_code == 23
+    assert caught.value.exit_code == 25
     file.write_text("rule a {")
     with pytest.raises(RulesError, match=r"r\.yar:1:\d+: syntax error"):
         compile_rules([file])
