@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -49,7 +50,19 @@ def test_somebody_elses_pause_stays(guest: QemuGuest) -> None:
     assert guest.state().status == "paused"
 
 
-def test_who_has_no_time_left_is_told(guest: QemuGuest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "LONGEST_PAUSE_NS", code.MARGIN_NS)
-    with guest.held() as pause, pytest.raises(PauseLost):
+def test_who_has_no_time_left_is_told(guest: QemuGuest) -> None:
+    with guest.held(code.MARGIN_NS / 1e9) as pause, pytest.raises(PauseLost):
         pause.require_time()
+
+
+def test_a_longer_pause_is_had_by_asking_and_ends_by_the_guardian(guest: QemuGuest) -> None:
+    with guest.held(longest_s=30.0) as pause:
+        time.sleep(code.LONGEST_PAUSE_NS / 1e9 + 0.3)
+        pause.require_time()
+        assert guest.state().status == "paused", "past what is usual"
+    assert guest.state().status == "running"
+    with guest.held(longest_s=0.3):
+        deadline = time.monotonic() + 10
+        while guest.state().status == "paused" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert guest.state().status == "running", "the guardian let it go on"

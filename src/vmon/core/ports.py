@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LONGEST_HOLD_S = 2.0
+"""Of a pause that nobody asked for: vmon's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class RamRange:
     """A run of guest-physical RAM without a hole in it."""
@@ -186,8 +190,8 @@ class Standstill(Protocol):
 class HoldVm(Protocol):
     """Look at the guest, and change its data, while no vCPU runs; no pause outlives its deadline or its owner."""
 
-    def held(self) -> AbstractContextManager[Standstill]:
-        """The guest stands still inside, for milliseconds: two seconds are the most.
+    def held(self, longest_s: float = LONGEST_HOLD_S) -> AbstractContextManager[Standstill]:
+        """The guest stands still inside, for milliseconds: two seconds are the most, unless somebody asked for more.
 
         A guest that somebody else had paused stays paused. TargetBusy, TargetDenied, TargetGone.
         """

@@ -7,17 +7,20 @@ door in vmon.transport.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from vmon.core.ports import ReadPhys, ReadRegs, WatchVm
+from vmon.core.errors import NotSupported, PauseLost
+from vmon.core.ports import HoldVm, ReadPhys, ReadRegs, WatchVm
 from vmon.core.target import Target, parse_target
 from vmon.lab import state
 from vmon.monitor.machine import VirtualMachine
 
 if TYPE_CHECKING:
     from vmon.transport.dump.write import DumpFormat, DumpWritten
+
+LONGEST_DUMP_PAUSE_S = 30.0
 
 
 class Closer(Protocol):
@@ -94,16 +97,47 @@ def dump(
     progress: Callable[[int, int], None] | None = None,
     *,
     overwrite: bool = False,
+    paused: bool = False,
+    longest_pause_s: float = LONGEST_DUMP_PAUSE_S,
 ) -> DumpWritten:
     """Write a target's RAM to a file: raw, elf or lime. What runs there does not matter and is not looked at.
 
-    `progress` is called with the bytes done and in all. The guest goes on meanwhile. Raises TargetError, and
-    UsageError when the file is there already or can't be written.
+    `progress` is called with the bytes done and in all. The guest goes on meanwhile, so the file is not of one moment;
+    with `paused` it is: the guest stands still while it is written, for `longest_pause_s` at most, and should vmon die
+    the guardian lets it go on. Some 2 GB a second to memory. Raises TargetError, among them PauseLost where the pause
+    ended before all was read (no file is kept then), NotSupported where the target can't be paused, and UsageError
+    when the file is there already or can't be written.
     """
     from vmon.transport.dump import write_dump  # noqa: PLC0415
 
     opened = open_target(parse_target(target) if isinstance(target, str) else target)
     try:
-        return write_dump(opened.ram, file, form, progress, overwrite=overwrite)
+        if not paused:
+            return write_dump(opened.ram, file, form, progress, overwrite=overwrite)
+        vm = opened.watch
+        if vm is None or not isinstance(vm, HoldVm):
+            raise NotSupported("this target can't be paused: it is a dump", hint="leave out --paused")
+        with vm.held(longest_pause_s) as pause:
+
+            def still(done_bytes: int, all_bytes: int) -> None:
+                """Nothing that was read after the pause may be in the file."""
+                try:
+                    pause.require_time()
+                except PauseLost:
+                    raise _torn(f"{longest_pause_s:g} s of pause were not enough") from None
+                if done_bytes == all_bytes and vm.state().status == "running":
+                    raise _torn("somebody let the guest go on meanwhile")
+                if progress is not None:
+                    progress(done_bytes, all_bytes)
+
+            written = write_dump(opened.ram, file, form, still, overwrite=overwrite)
+        return replace(written, paused_ns=pause.paused_ns)
     finally:
         opened.close()
+
+
+def _torn(why: str) -> PauseLost:
+    return PauseLost(
+        f"{why}: the dump would not be of one moment, nothing was kept",
+        hint="allow a longer pause (--pause-limit), or write to a faster disk, or without --paused",
+    )

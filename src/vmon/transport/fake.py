@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa
 from vmon.core.errors import PauseLost, PhysReadError, TargetGone
-from vmon.core.ports import Patch, PauseReport, RamRange, Registers, VmState
+from vmon.core.ports import LONGEST_HOLD_S, Patch, PauseReport, RamRange, Registers, VmState
 from vmon.transport.patches import apply_patches, check_patches
 
 
@@ -164,7 +164,7 @@ class FakeMachine:
         return self.cpus[cpu]
 
     @contextmanager
-    def held(self) -> Iterator[FakeStandstill]:
+    def held(self, longest_s: float = LONGEST_HOLD_S) -> Iterator[FakeStandstill]:
         """A pause that lasts."""
         before, self.status = self.status, "paused"
         pause = FakeStandstill(self.cpus)

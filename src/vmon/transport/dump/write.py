@@ -1,15 +1,18 @@
 """A dump of a running guest is as sparse as its RAM: pages of zeros become holes of the file.
 
-Reads any ReadPhys, only where it is populated, a megabyte at a time, without pausing the guest: pages written
-to meanwhile are of different moments. The file appears under its name when it is complete, readable by its
-owner alone (it holds every secret of the guest).
+Reads any ReadPhys, only where it is populated, two megabytes at a time in two threads (what takes time is the host
+kernel's copying, and it copies for two at once), without pausing the guest: pages written to meanwhile are of
+different moments, unless who calls holds the guest. The file appears under its name when it is complete, readable by
+its owner alone (it holds every secret of the guest).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,7 +27,9 @@ from vmon.transport.dump import elf, lime
 DumpFormat = Literal["raw", "elf", "lime"]
 Progress = Callable[[int, int], None]
 """Called with guest RAM bytes done and in all."""
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 2 << 20
+WORKERS = 2
+CHUNKS_AHEAD = 3 * WORKERS
 PROGRESS_BYTES = 16 << 20
 
 
@@ -38,6 +43,8 @@ class DumpWritten:
     """Guest RAM that the file stands for."""
     stored_bytes: int
     """Bytes that were not zeros, hence written."""
+    paused_ns: int | None = None
+    """How long the guest stood still for it; None where it went on, 0 where somebody else had paused it."""
 
 
 def write_dump(
@@ -125,22 +132,44 @@ def _write(ram: ReadPhys, fd: int, format: DumpFormat, progress: Progress) -> in
     offsets, file_bytes = _layout(fd, format, ranges)
     os.ftruncate(fd, file_bytes)
     total_bytes = sum(item.size_bytes for item in ranges)
-    done_before_bytes = 0
-    stored_bytes = reported_bytes = index = 0
+    stored_bytes = reported_bytes = 0
+    waiting: deque[tuple[int, Future[int]]] = deque()
+
+    def copy(gpa: int, size_bytes: int, place: int) -> int:
+        return _store(fd, ram.read(Gpa(gpa), size_bytes), place)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            for gpa, size_bytes, place, done_bytes in _chunks(ram, ranges, offsets):
+                waiting.append((done_bytes, pool.submit(copy, gpa, size_bytes, place)))
+                if len(waiting) < CHUNKS_AHEAD:
+                    continue
+                done_bytes, oldest = waiting.popleft()
+                stored_bytes += oldest.result()
+                if done_bytes - reported_bytes >= PROGRESS_BYTES:
+                    reported_bytes = done_bytes
+                    progress(done_bytes, total_bytes)
+            stored_bytes += sum(chunk.result() for _, chunk in waiting)
+        finally:
+            for _, chunk in waiting:
+                chunk.cancel()
+    progress(total_bytes, total_bytes)
+    return stored_bytes
+
+
+def _chunks(
+    ram: ReadPhys, ranges: tuple[RamRange, ...], offsets: list[int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """What to copy: address, size, place in the file, and how much of RAM lies before it."""
+    done_before_bytes = index = 0
     for run in ram.populated():
         while run.gpa >= ranges[index].end_gpa:
             done_before_bytes += ranges[index].size_bytes
             index += 1
         home, move = ranges[index], offsets[index] - ranges[index].gpa
         for gpa in range(run.gpa, run.end_gpa, CHUNK_BYTES):
-            data = ram.read(Gpa(gpa), min(CHUNK_BYTES, run.end_gpa - gpa))
-            stored_bytes += _store(fd, data, gpa + move)
-            done_bytes = done_before_bytes + gpa - home.gpa
-            if done_bytes - reported_bytes >= PROGRESS_BYTES:
-                reported_bytes = done_bytes
-                progress(done_bytes, total_bytes)
-    progress(total_bytes, total_bytes)
-    return stored_bytes
+            size_bytes = min(CHUNK_BYTES, run.end_gpa - gpa)
+            yield gpa, size_bytes, gpa + move, done_before_bytes + gpa - home.gpa
 
 
 def _store(fd: int, data: bytes, offset: int) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from vmon.core.address import Gpa
 from vmon.core.errors import NotSupported, PauseLost, TargetBusy, TargetError
-from vmon.core.ports import Patch, PauseReport
+from vmon.core.ports import LONGEST_HOLD_S, Patch, PauseReport
 from vmon.transport.patches import apply_patches, check_patches, verify_patches
 from vmon.transport.qemu import host_processes
 from vmon.transport.qemu.command_line import parse_command_line
@@ -25,7 +25,7 @@ from vmon.transport.qemu.guard import FOLDER_PREFIX, Guard
 from vmon.transport.qemu.qmp import QmpConnection
 from vmon.transport.ram import MappedRam, ProcessRam
 
-LONGEST_PAUSE_NS = 2_000_000_000
+LONGEST_PAUSE_NS = int(LONGEST_HOLD_S * 1e9)
 MARGIN_NS = 100_000_000
 """Nothing is written so shortly before the guardian ends the pause."""
 MSI_GPA = Gpa(0xFEE0_0000)
@@ -48,7 +48,7 @@ class Pause:
         """Raise PauseLost where the guardian may end the pause at any moment."""
         if time.monotonic_ns() > self.deadline_ns - MARGIN_NS:
             raise PauseLost(
-                "changing code took too long: the guest goes on",
+                "the pause took too long: the guest goes on",
                 hint="this host is overloaded; some places may have been changed, read them again",
             )
 
@@ -92,9 +92,9 @@ class CodeWriter:
             stub.write(MSI_GPA, vector.to_bytes(4, "little"))
 
     @contextmanager
-    def held(self) -> Iterator[Pause]:
+    def held(self, longest_s: float) -> Iterator[Pause]:
         """The guest stands still inside, and nothing of its code is changed."""
-        with self._paused(stub=False) as pause:
+        with self._paused(stub=False, longest_ns=int(longest_s * 1e9)) as pause:
             yield pause
 
     def _apply(
@@ -116,13 +116,14 @@ class CodeWriter:
         return self._guard
 
     @contextmanager
-    def _paused(self, *, stub: bool) -> Iterator[Pause]:
+    def _paused(self, *, stub: bool, longest_ns: int | None = None) -> Iterator[Pause]:
         """The guest stands still inside, with or without a gdbstub; whatever happens there, it goes on after."""
         guard = self._guarded()
         with guard.turn():
             if stub:
                 self._require_free_stub()
-            pause = Pause(time.monotonic_ns() + LONGEST_PAUSE_NS, ours=self._runs())
+            longest_ns = LONGEST_PAUSE_NS if longest_ns is None else longest_ns
+            pause = Pause(time.monotonic_ns() + longest_ns, ours=self._runs())
             guard.arm(pause.deadline_ns, cont=pause.ours, stub=stub)
             if stub:
                 self._open_stub(guard)

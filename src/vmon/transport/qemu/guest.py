@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vmon.core.errors import NotSupported, TargetBusy, TargetError
-from vmon.core.ports import Patch, PauseReport, RamRange, Registers, Standstill, VmState
+from vmon.core.ports import LONGEST_HOLD_S, Patch, PauseReport, RamRange, Registers, Standstill, VmState
 from vmon.transport.qemu import backing, host_processes, monitor_text
 from vmon.transport.qemu.command_line import QmpSocket, parse_command_line
 from vmon.transport.qemu.qmp import GREETING_SECONDS, QmpConnection, QmpError
@@ -110,9 +110,9 @@ class QemuGuest:
         return self._code_writer().patch(patches)
 
     @contextmanager
-    def held(self) -> Iterator[Standstill]:
+    def held(self, longest_s: float = LONGEST_HOLD_S) -> Iterator[Standstill]:
         """The guest stands still inside; the same guardian sees to it that it goes on."""
-        with self._code_writer().held() as pause:
+        with self._code_writer().held(longest_s) as pause:
             yield HeldGuest(self.all_registers(), pause)
 
     def _code_writer(self) -> CodeWriter:
