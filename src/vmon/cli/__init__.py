@@ -78,6 +78,7 @@ COMMANDS = {
     "guard": ("vmon.cli.guard", "guard", "Put a policy in force in a guest, and show what it decides."),
     "rules": ("vmon.cli.rules", "rules", "List the rules in force in a guest."),
     "remove": ("vmon.cli.rules", "remove", "Take the probe out of a guest."),
+    "isf": ("vmon.cli.isf", "isf", "Write a symbol file of a guest's kernel for Volatility 3."),
     "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
     "lab": ("vmon.cli.lab", "lab", "Guests to try vmon on: stock Debian kernels in QEMU."),
 }

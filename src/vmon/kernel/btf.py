@@ -26,6 +26,7 @@ MAX_MEMBERS = 20_000
 """Members that one look-up of a name goes through; task_struct has some 300."""
 
 KIND_INT, KIND_PTR, KIND_ARRAY, KIND_STRUCT, KIND_UNION, KIND_ENUM = 1, 2, 3, 4, 5, 6
+KIND_FWD = 7
 KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_FUNC = 8, 9, 10, 11, 12
 KIND_FUNC_PROTO, KIND_VAR, KIND_DATASEC, KIND_FLOAT, KIND_DECL_TAG = 13, 14, 15, 16, 17
 KIND_TYPE_TAG, KIND_ENUM64 = 18, 19
@@ -71,6 +72,7 @@ class Btf:
             raise BadStructure("BTF sections reach beyond the blob", field="btf_header")
         if (head + type_at) % 4 or type_size % 4:
             raise BadStructure("BTF types are not aligned", field="btf_header")
+        self.blob = blob
         self._words = np.frombuffer(blob, dtype="<u4", count=type_size // 4, offset=head + type_at)
         self._strings = blob[head + text_at : head + text_at + text_size]
         self._starts = self._walk()
@@ -114,6 +116,27 @@ class Btf:
     def kind(self, type_id: int) -> int:
         """Kind of a type; 0 for void."""
         return (self._head(type_id)[1] >> 24) & 0x1F if type_id else 0
+
+    def of_kind(self, *wanted: int) -> list[int]:
+        """Ids of all types of some kinds, rising."""
+        starts = np.array(self._starts[1:], dtype=np.int64)
+        found: list[int] = (
+            np.flatnonzero(np.isin((self._words[starts + 1] >> 24) & 0x1F, wanted)) + 1
+        ).tolist()
+        return found
+
+    def flag(self, type_id: int) -> bool:
+        """The flag of a kind: an enumeration is signed, a declaration is of a union."""
+        return bool(self._head(type_id)[1] >> 31)
+
+    def target(self, type_id: int) -> int:
+        """What a pointer, typedef, qualifier, function or variable is of."""
+        return self._head(type_id)[2]
+
+    def encoding(self, type_id: int) -> tuple[bool, bool, bool]:
+        """Whether an integer is signed, a character, a truth value."""
+        word = int(self._words[self._head(type_id)[3] + 3]) >> 24
+        return bool(word & 1), bool(word & 2), bool(word & 4)
 
     def name(self, type_id: int) -> str:
         """Name of a type, empty when anonymous."""

@@ -282,3 +282,20 @@ def test_types_that_refer_anywhere(types: list[tuple[int, int, int]]) -> None:
         words = random.Random(to * 64 + vlen).choices(range(45), k=fixed + each * vlen)
         b.add(kind, ("", "flags", "task_struct")[to % 3], to, words, vlen if each else 0)
     use(b.blob())
+
+
+def test_what_a_writer_of_all_types_asks() -> None:
+    b = BtfBuilder()
+    signed = b.add(decoder.KIND_INT, "char", 1, [3 << 24 | 8])
+    truth = b.add(decoder.KIND_INT, "_Bool", 1, [4 << 24 | 8])
+    pointer = b.pointer(truth)
+    union = b.add(decoder.KIND_FWD, "u", 0, flag=True)
+    found = Btf(b.blob())
+    assert found.of_kind(decoder.KIND_INT) == [signed, truth]
+    assert found.of_kind(decoder.KIND_PTR, decoder.KIND_FWD) == [pointer, union]
+    assert found.of_kind(decoder.KIND_ENUM) == []
+    assert found.target(pointer) == truth
+    assert found.flag(union) and not found.flag(pointer)
+    assert found.encoding(signed) == (True, True, False)
+    assert found.encoding(truth) == (False, False, True)
+    assert found.blob == b.blob()

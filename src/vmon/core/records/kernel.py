@@ -58,3 +58,22 @@ class HookRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many want to be called there."""
     missed: int | None
     """Times that a kprobe was not called because another was being served; None for ftrace."""
+
+
+class SymbolFileRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A symbol file that was written."""
+
+    path: str
+    """As it was named; `-` for standard output."""
+    build_id: str
+    """Of the kernel that it describes, hexadecimal."""
+    release: str
+    """As uname -r."""
+    size: int
+    """Bytes written, packed if the name asked for it."""
+    json_size: int
+    """Bytes of JSON."""
+    symbols: int
+    """Symbols of the kernel's own table; of equal names the first is in the file."""
+    types: int
+    """Types of the kernel's BTF, those without a name of their own too."""

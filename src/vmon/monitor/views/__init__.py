@@ -30,6 +30,7 @@ from vmon.monitor.views.logins import LoginViews
 from vmon.monitor.views.machine import MachineViews
 from vmon.monitor.views.memory import MemoryViews
 from vmon.monitor.views.network import NetworkViews
+from vmon.monitor.views.symbol_file import SymbolFileViews
 
 SUBJECTS = (containers, content, deferred, filesystems, findings, kernel, logins, machine, memory, network)
 WANTS = reduce(or_, (subject.WANTS for subject in SUBJECTS))
@@ -47,4 +48,5 @@ class Views(
     MemoryViews,
     FindingViews,
 ):
+class Views(KernelViews, FindingViews, SymbolFileViews):
     """Every subject, mixed into VirtualMachine."""

@@ -15,6 +15,11 @@ class Subject:
 
     @property
     @abstractmethod
+    def kernel(self) -> Kernel:
+        """The running kernel, as attach learnt it. Notices a reboot."""
+
+    @property
+    @abstractmethod
     def wide_kernel(self) -> Kernel:
         """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
 

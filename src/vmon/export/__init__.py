@@ -1,0 +1,1 @@
+"""What vmon knows, as bytes that others read: files of other tools."""
