@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from vmon.core.errors import BadStructure
-from vmon.export.variables import VARIABLES, Shape
+from vmon.export.variables import ALIASES, VARIABLES, Shape
 from vmon.kernel import btf as kinds
 from vmon.kernel.btf import Btf
 from vmon.kernel.symbols import SymbolTable
@@ -115,6 +115,11 @@ def _symbols(
             shape = types.shape(VARIABLES[name], rooms.get(address, 0))
         text = plain % address if shape is None else b'{"address":%d,"type":%b}' % (address, shape)
         found[name] = msgspec.Raw(text)
+    for name, now in ALIASES.items():
+        if now in found and name not in found:
+            address = addresses[symbols.names.index(now)]
+            shape = types.shape(VARIABLES[name], 0)
+            found[name] = msgspec.Raw(b'{"address":%d,"type":%b}' % (address, shape or VOID))
     if "linux_banner" in found:
         constant = base64.b64encode(banner + b"\0")
         text = bytes(found["linux_banner"])[:-1] + b',"constant_data":"%b"}' % constant
@@ -141,7 +146,7 @@ class TypeWriter:
         self._names = self._name_types()
         self._known: dict[int, bytes] = {0: VOID}
         self._depth = 0
-        # Before 6.0 (6089fb325cf7) no enumeration said whether it is signed.
+        # Before 6.0 (6089fb325cf7, which brought enum64) no enumeration said whether it is signed.
         self._signs_are_told = any(types.flag(number) for number in self._of(*ENUMERATIONS))
 
     def _of(self, *wanted: int) -> Iterator[int]:

@@ -84,9 +84,8 @@ VARIABLES: dict[str, tuple[Shape, ...]] = {
     "init_signals": struct("signal_struct"),
     "init_sighand": struct("sighand_struct"),
     "init_struct_pid": struct("pid"),
-    # tk_data since 6.13 (9fa7aa58b38b); before, a structure without a name.
+    # Newer kernels have tk_data; older ones a structure without a name.
     "tk_core": (Shape("struct", "tk_data"), Shape("members", "seq timekeeper")),
-    # Since 6.18 an array, whose first is what tk_core was.
     "timekeeper_data": struct("tk_data", "["),
     "boot_cpu_data": struct("cpuinfo_x86"),
     "__per_cpu_offset": number("long unsigned int", "["),
@@ -123,3 +122,9 @@ VARIABLES: dict[str, tuple[Shape, ...]] = {
     "registered_fb": struct("fb_info", "[*"),
     "file_systems": struct("file_system_type", "*"),
 }
+
+ALIASES = {
+    # An array since there are auxiliary clocks; its first is tk_core, by a macro.
+    "tk_core": "timekeeper_data",
+}
+"""Names that became macros: each is given to the variable that now stands behind it, where only that one is there."""

@@ -150,6 +150,14 @@ def test_types_of_symbols() -> None:
     assert make()["user_types"][tk["name"]]["fields"].keys() == {"seq", "timekeeper"}
 
 
+def test_a_name_that_became_a_macro() -> None:
+    named = [(name.replace("tk_core", "timekeeper_data"), address) for name, address in NAMED]
+    symbols = make(named=named)["symbols"]
+    assert symbols["tk_core"]["address"] == symbols["timekeeper_data"]["address"] == TEXT + 0x30_2000
+    assert symbols["tk_core"]["type"]["kind"] == "struct"
+    assert symbols["timekeeper_data"]["type"] == VOID, "an array of tk_data, which this kernel has not"
+
+
 def test_members() -> None:
     document = make()
     task = document["user_types"]["task_struct"]
