@@ -16,8 +16,28 @@ from vmon.monitor.machine import VirtualMachine
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+SYMBOLS = "vmon.symbols"
+
+
+def _keep_symbols(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[SYMBOLS] = value
+
+
 def target_argument(function: F) -> F:
-    """The TARGET argument."""
+    """The TARGET argument of a command that looks into the guest, and --symbols for a guest without types."""
+    function = click.option(
+        "--symbols",
+        metavar="FILE",
+        type=click.Path(),
+        expose_value=False,
+        callback=_keep_symbols,
+        help="For a kernel without BTF: its types from a Volatility symbol file or a vmlinux.",
+    )(function)
+    return ram_target_argument(function)
+
+
+def ram_target_argument(function: F) -> F:
+    """The TARGET argument of a command that asks nothing of the guest's kernel."""
     return click.argument("target", metavar="TARGET")(function)
 
 
@@ -26,7 +46,8 @@ def attached(target: str) -> Iterator[VirtualMachine]:
     """An attached guest, let go of at the end; Ctrl-C and SIGTERM end a command quietly."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with attach(target) as vm:
+    symbols = click.get_current_context().meta.get(SYMBOLS)
+    with attach(target) if symbols is None else attach(target, symbols=symbols) as vm:
         try:
             yield vm
         except KeyboardInterrupt:

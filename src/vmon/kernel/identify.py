@@ -8,9 +8,8 @@ not settled. Sources: arch/x86/kernel/head_64.S, arch/x86/mm/kaslr.c, init/init_
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,70 +25,20 @@ from vmon.core.errors import (
     NoTypeInformation,
 )
 from vmon.core.ports import ReadPhys, ReadRegs, Registers
-from vmon.kernel.btf import Btf
-from vmon.kernel.image import (
-    FIRST_READ_BYTES,
-    MAX_IMAGE_BYTES,
-    ImageCandidate,
-    find_images,
-    read_image,
-    sample_ram,
-)
-from vmon.kernel.kallsyms import Kallsyms, locate_kallsyms
-from vmon.kernel.layout import resolve_enums, resolve_structs
+from vmon.kernel.image import MAX_IMAGE_BYTES, ImageCandidate, find_images, sample_ram
+from vmon.kernel.learn import Evidence, GivenTypes, learn_profile, prove, signed64
 from vmon.kernel.memory import KernelBases, KernelMemory
-from vmon.kernel.notes import find_build_id
 from vmon.kernel.profile import KernelProfile, Wants
 
 KERNEL_MAP_GVA = 0xFFFF_FFFF_8000_0000
 """Where the image is linked; __START_KERNEL_map."""
 UNSLID_TEXT_GVA = 0xFFFF_FFFF_8100_0000
-ABSOLUTE_END = 1 << 31
-"""Per-CPU symbols lay below this until 6.15 (8f1cca4ddd0b); since then they are addresses in the image."""
 CR4_LA57 = 1 << 12
 EFER_LONG_MODE_ACTIVE = 1 << 10
 ALIVE_TRIES = 20
 ALIVE_PAUSE_S = 0.002
 QUIET_RAM_BYTES = 24 << 20
 """Less than this in use and no Linux: firmware or a boot loader, not an operating system."""
-
-BASE_WANTS = Wants(
-    symbols=(
-        "_text",
-        "_end",
-        "__start_rodata",
-        "linux_banner",
-        "phys_base",
-        "page_offset_base",
-        "vmalloc_base",
-        "vmemmap_base",
-        "init_top_pgt",
-        "init_task",
-        "__start_BTF",
-        "__stop_BTF",
-        "__start_notes",
-        "__stop_notes",
-    ),
-    structs={"task_struct": "tasks comm pid", "list_head": "next prev"},
-)
-REQUIRED = (
-    "_text",
-    "__start_rodata",
-    "linux_banner",
-    "phys_base",
-    "page_offset_base",
-    "init_top_pgt",
-    "init_task",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One thing that was checked, and what came of it."""
-
-    check: str
-    passed: bool
-    detail: str
 
 
 @dataclass(slots=True)
@@ -134,9 +83,16 @@ class KnownProfiles(Protocol):
         ...
 
 
-def identify(phys: ReadPhys, regs: ReadRegs | None, wants: Wants, known: KnownProfiles) -> Identity:
+def identify(
+    phys: ReadPhys,
+    regs: ReadRegs | None,
+    wants: Wants,
+    known: KnownProfiles,
+    given: Callable[[], GivenTypes] | None = None,
+) -> Identity:
     """Find the running kernel. Raises one of IdentifyError's children when there is none that passes.
 
+    `given` loads types that the user gives in place of the guest's own; it is called where no saved profile fits.
     30 to 100 ms for a kernel never met, 1 to 3 ms for a known build.
     """
     begin = time.perf_counter_ns()
@@ -148,7 +104,7 @@ def identify(phys: ReadPhys, regs: ReadRegs | None, wants: Wants, known: KnownPr
     blocking: IdentifyError | None = None
     for candidate in candidates:
         try:
-            passed.append(_judge(phys, regs, candidate, wants, known))
+            passed.append(_judge(phys, regs, candidate, wants, known, given))
         except NoTypeInformation as error:
             blocking = error
         except GuestDataError as error:
@@ -185,7 +141,12 @@ def _choose(passed: list[Identity], regs: ReadRegs | None) -> Identity:
 
 
 def _judge(
-    phys: ReadPhys, regs: ReadRegs | None, candidate: ImageCandidate, wants: Wants, known: KnownProfiles
+    phys: ReadPhys,
+    regs: ReadRegs | None,
+    candidate: ImageCandidate,
+    wants: Wants,
+    known: KnownProfiles,
+    given: Callable[[], GivenTypes] | None,
 ) -> Identity:
     rodata = candidate.rodata_gpa
     evidence = [
@@ -196,7 +157,7 @@ def _judge(
     profile = _recall(phys, rodata, known)
     from_cache = profile is not None
     if profile is None:
-        profile = learn_profile(phys, rodata, wants, evidence)
+        profile = learn_profile(phys, rodata, wants, evidence, given)
     else:
         evidence.append(Evidence("build id", True, f"{profile.build_id}: a build met before"))
     bases = read_bases(phys, rodata, profile, evidence)
@@ -229,11 +190,17 @@ def _recall(phys: ReadPhys, rodata: Gpa, known: KnownProfiles) -> KernelProfile 
     return None
 
 
-def profile_at(phys: ReadPhys, rodata: Gpa, wants: Wants, known: KnownProfiles) -> KernelProfile:
+def profile_at(
+    phys: ReadPhys,
+    rodata: Gpa,
+    wants: Wants,
+    known: KnownProfiles,
+    given: Callable[[], GivenTypes] | None = None,
+) -> KernelProfile:
     """The profile of an identified kernel that answers other wants: recalled, or learnt and kept."""
     profile = _recall(phys, rodata, known)
     if profile is None:
-        profile = learn_profile(phys, rodata, wants, [])
+        profile = learn_profile(phys, rodata, wants, [], given)
         keep(profile, rodata, known)
     return profile
 
@@ -242,97 +209,6 @@ def keep(profile: KernelProfile, rodata: Gpa, known: KnownProfiles) -> None:
     """Keep a profile that was learnt from this very guest."""
     known.save(profile)
     known.trust(profile, rodata)
-
-
-def prove(phys: ReadPhys, rodata: Gpa, spans: Iterable[tuple[int, int]]) -> str:
-    """SHA-256 of parts of the image. Some 8 MB, 5 to 10 ms."""
-    digest = hashlib.sha256()
-    for offset, size in spans:
-        digest.update(phys.read(Gpa(rodata + offset), size))
-    return digest.hexdigest()
-
-
-def learn_profile(phys: ReadPhys, rodata: Gpa, wants: Wants, evidence: list[Evidence]) -> KernelProfile:
-    """Decode kallsyms and BTF of a kernel never met. Raises BadStructure, NoTypeInformation."""
-    wants = BASE_WANTS | wants
-    image, table = read_kallsyms(phys, rodata)
-    at = table.find(wants.symbols)
-    addresses = table.addresses()
-    values = {name: int(addresses[index]) for name, index in at.items()}
-    with_absolute = table.rule == "absolute-percpu"
-    absolute = {name: value for name, value in values.items() if with_absolute and value < ABSOLUTE_END}
-    symbols = {name: value for name, value in values.items() if name not in absolute}
-    evidence.append(
-        Evidence(
-            "kallsyms", True, f"{table.count:,} symbols, {table.layout}, {table.rule}, {len(at)} looked up"
-        )
-    )
-    lost = [name for name in REQUIRED if name not in symbols]
-    if lost:
-        raise NoTypeInformation(f"this kernel's symbol table lacks {', '.join(lost)}")
-    start = symbols["__start_rodata"]
-    offsets = {name: _signed64(value - start) for name, value in symbols.items()}
-    banner = _text_at(image, offsets["linux_banner"])
-    words = banner.split()
-    if not banner.startswith("Linux version ") or len(words) < 3:
-        raise BadStructure(
-            "the symbol linux_banner does not lead to a banner", field="linux_banner", address=rodata
-        )
-    evidence.append(Evidence("linux_banner", True, banner.strip()))
-    release = words[2]
-    if "__start_BTF" not in offsets or "__stop_BTF" not in offsets:
-        raise NoTypeInformation(
-            f"Linux {release} carries no BTF, so the layout of its structures is not known",
-            hint="the kernel was built without CONFIG_DEBUG_INFO_BTF; vmon needs it today",
-        )
-    blob = image[offsets["__start_BTF"] : offsets["__stop_BTF"]]
-    try:
-        btf = Btf(blob)
-    except BadStructure as error:
-        raise NoTypeInformation(
-            f"the BTF of Linux {release} is damaged: {error.message}",
-            hint="the kernel has been tampered with, or the dump has holes",
-        ) from error
-    structs, missing = resolve_structs(btf, wants)
-    enums, missing_enums = resolve_enums(btf, wants)
-    evidence.append(
-        Evidence(
-            "BTF", True, f"{len(btf):,} types in {len(blob):,} bytes, {len(structs)} structures laid out"
-        )
-    )
-    build_id, build_id_offset = find_build_id(
-        image, offsets.get("__start_notes"), offsets.get("__stop_notes")
-    )
-    evidence.append(Evidence("build id", True, build_id))
-    text = offsets["_text"]
-    spans = ((offsets["__start_BTF"], len(blob)), *table.spans())
-    return KernelProfile(
-        build_id=build_id,
-        build_id_offset=build_id_offset,
-        banner=banner.strip(),
-        release=release,
-        rodata_offset=-text,
-        symbols={name: value - text for name, value in offsets.items()},
-        absolute=absolute,
-        structs=structs,
-        enums=enums,
-        missing=(*missing, *missing_enums, *(name for name in wants.symbols if name not in values)),
-        symbol_count=table.count,
-        type_count=len(btf),
-        proof_spans=spans,
-        proof=hashlib.sha256(b"".join(image[at : at + size] for at, size in spans)).hexdigest(),
-        sources={"symbols": "kallsyms", "structs": "btf"},
-    )
-
-
-def read_kallsyms(phys: ReadPhys, rodata: Gpa) -> tuple[bytes, Kallsyms]:
-    """The image from its rodata on, as much as is needed, and the symbol table in it; BadStructure."""
-    image = read_image(phys, rodata, FIRST_READ_BYTES)
-    try:
-        return image, locate_kallsyms(image)
-    except BadStructure:
-        image = read_image(phys, rodata, MAX_IMAGE_BYTES)
-        return image, locate_kallsyms(image)
 
 
 def read_bases(phys: ReadPhys, rodata: Gpa, profile: KernelProfile, evidence: list[Evidence]) -> KernelBases:
@@ -359,7 +235,7 @@ def read_bases(phys: ReadPhys, rodata: Gpa, profile: KernelProfile, evidence: li
         text_gpa=text_gpa,
         text_gva=text_gva,
         image_size_bytes=min(max(symbols.get("_end", MAX_IMAGE_BYTES), 0), 1 << 30),
-        kaslr_slide=_signed64(text_gva - UNSLID_TEXT_GVA),
+        kaslr_slide=signed64(text_gva - UNSLID_TEXT_GVA),
         page_offset_base=page_offset,
         vmalloc_base=Gva(variable("vmalloc_base")) if "vmalloc_base" in symbols else Gva(0),
         vmemmap_base=Gva(variable("vmemmap_base")) if "vmemmap_base" in symbols else Gva(0),
@@ -446,12 +322,3 @@ def explain_nothing_found(phys: ReadPhys, cpu: Registers | None) -> IdentifyErro
             hint="the guest is in its firmware or boot loader: try again when it has booted",
         )
     return NotLinux("an operating system is in RAM, and it is not a Linux that vmon knows")
-
-
-def _text_at(image: bytes, at: int) -> str:
-    return image[at : at + 512].split(b"\0", 1)[0].decode("utf-8", "replace") if 0 <= at < len(image) else ""
-
-
-def _signed64(value: int) -> int:
-    value &= 0xFFFF_FFFF_FFFF_FFFF
-    return value - (1 << 64) if value >> 63 else value

@@ -13,7 +13,7 @@ from vmon.core.address import Gpa, Gva
 from vmon.core.errors import BadStructure, GuestDataError
 from vmon.kernel.btf import MAX_BTF_BYTES, Btf
 from vmon.kernel.columns import Column, Columns, StructReader, text_rows
-from vmon.kernel.identify import read_kallsyms
+from vmon.kernel.learn import read_kallsyms
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import KernelProfile
 from vmon.kernel.symbols import SymbolTable

@@ -48,17 +48,26 @@ class OpenTarget:
         self._closer.close()
 
 
-def attach(target: str | Target, *, wait_s: float = 0.0) -> VirtualMachine:
+def attach(target: str | Target, *, wait_s: float = 0.0, symbols: str | Path | None = None) -> VirtualMachine:
     """Attach to a guest and identify its kernel.
+
+    `symbols` is a file for a guest that carries no types of its own (no BTF): a Volatility 3 symbol file (JSON, .xz,
+    .gz), or a vmlinux with debug information (needs drgn: pip install 'vmon[drgn]'). It must be of the very build
+    that the guest runs, else NoTypeInformation; a file that is neither is a UsageError.
 
     `target` is a lab guest's NAME, qmp:PATH, pid:N or dump:FILE. While no kernel is settled there, it is tried
     again for `wait_s` seconds. Costs 5 to 20 ms for a kernel met before, 50 to 150 ms for a new one. Raises
     TargetError (not reachable) or IdentifyError (reached, but no Linux that vmon knows).
     """
     wanted = parse_target(target) if isinstance(target, str) else target
+    file = None
+    if symbols is not None:
+        from vmon.monitor.symbol_files import SymbolFile  # noqa: PLC0415
+
+        file = SymbolFile(symbols)
     opened = open_target(wanted)
     try:
-        return VirtualMachine(str(wanted), opened, wait_s)
+        return VirtualMachine(str(wanted), opened, wait_s, file)
     except BaseException:
         opened.close()
         raise

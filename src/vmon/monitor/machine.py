@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
@@ -33,6 +34,9 @@ from vmon.monitor.shelf import ProfileShelf
 from vmon.probe import config, hooks, place, tenant
 
 if TYPE_CHECKING:
+    from vmon.kernel.learn import GivenTypes
+    from vmon.kernel.profile import Wants
+    from vmon.monitor.symbol_files import SymbolFile
     from vmon.probe.install import Ports
 
 WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS | stack.WANTS | tenant.WANTS
@@ -73,10 +77,13 @@ def rodata_of(identity: Identity) -> Gpa:
 class VirtualMachine(Acts, views.Views):
     """An attached guest. Use it as a context manager; close() lets go of it."""
 
-    def __init__(self, target: str, connection: Connection, wait_s: float = 0.0) -> None:
+    def __init__(
+        self, target: str, connection: Connection, wait_s: float = 0.0, symbols: SymbolFile | None = None
+    ) -> None:
         self.target = target
         self._connection = connection
-        self._shelf = ProfileShelf(WANTS, connection.identity)
+        self._symbols = symbols
+        self._shelf = self._shelf_for(WANTS)
         self._resets = 0
         self.reboots = 0
         """Times that another kernel was found under this target since it was attached."""
@@ -119,13 +126,22 @@ class VirtualMachine(Acts, views.Views):
         """The guest's physical memory."""
         return self._connection.ram
 
+    @property
+    def _given(self) -> Callable[[], GivenTypes] | None:
+        return self._symbols.load if self._symbols is not None else None
+
+    def _shelf_for(self, wants: Wants) -> ProfileShelf:
+        return ProfileShelf(
+            wants, self._connection.identity, self._symbols.digest if self._symbols is not None else ""
+        )
+
     def _identify(self, wait_s: float) -> tuple[Identity, Kernel]:
         """Identify, trying again for `wait_s` seconds while the guest is not settled."""
         connection = self._connection
         deadline = time.monotonic() + wait_s
         while True:
             try:
-                identity = identify(connection.ram, connection.regs, WANTS, self._shelf)
+                identity = identify(connection.ram, connection.regs, WANTS, self._shelf, self._given)
                 break
             except IdentifyError:
                 if time.monotonic() >= deadline:
@@ -189,8 +205,9 @@ class VirtualMachine(Acts, views.Views):
         """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
         kernel = self._current()
         if self._wider is None or self._wider[0] is not kernel:
-            shelf = ProfileShelf(WIDE_WANTS, self.identity)
-            profile = profile_at(self._connection.ram, rodata_of(self._identity), WIDE_WANTS, shelf)
+            shelf = self._shelf_for(WIDE_WANTS)
+            rodata = rodata_of(self._identity)
+            profile = profile_at(self._connection.ram, rodata, WIDE_WANTS, shelf, self._given)
             self._wider = kernel, Kernel(kernel.memory, profile)
         return self._wider[1]
 

@@ -16,7 +16,7 @@ import msgspec
 
 from vmon.core.address import Gpa
 from vmon.core.folders import cache_folder, run_folder
-from vmon.kernel.identify import BASE_WANTS
+from vmon.kernel.learn import BASE_WANTS
 from vmon.kernel.profile import KernelProfile, Wants
 
 NAME = re.compile(r"([0-9a-f]{16,128})@([0-9a-f]+)-[0-9a-f]{16}\.msgpack")
@@ -28,9 +28,10 @@ class ProfileShelf:
     `guest` names the guest for as long as it runs: that it holds the bytes of a profile is remembered for it alone.
     """
 
-    def __init__(self, wants: Wants, guest: str) -> None:
+    def __init__(self, wants: Wants, guest: str, learnt_from: str = "") -> None:
+        """`learnt_from` names a symbol file of the user: what that says is nobody else's."""
         asked = BASE_WANTS | wants
-        digest = hashlib.sha256(asked.digest_source().encode()).hexdigest()[:16]
+        digest = hashlib.sha256((asked.digest_source() + learnt_from).encode()).hexdigest()[:16]
         self._folder = cache_folder() / "profiles" / digest
         self._trusted = run_folder() / "trusted"
         self._guest = guest

@@ -10,8 +10,8 @@ from tests.unit.kernel.test_btf import SAMPLE
 from tests.unit.linux.build import btf_blob
 from vmon.core.errors import BadStructure
 from vmon.kernel.btf import Btf
-from vmon.kernel.identify import BASE_WANTS
 from vmon.kernel.layout import MAX_FIELD_BYTES, MAX_STRUCT_BYTES, resolve_enums, resolve_structs
+from vmon.kernel.learn import BASE_WANTS
 from vmon.kernel.profile import FieldLayout, Wants
 from vmon.linux.snapshot import WANTS
 

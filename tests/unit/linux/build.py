@@ -16,8 +16,9 @@ from tests.unit.kernel.build import LAYOUTS, WRITABLE, CModel, PageTables, fille
 from tests.unit.kernel.fuzz import BoundedRam
 from vmon.core.ports import Registers
 from vmon.kernel.btf import Btf
-from vmon.kernel.identify import BASE_WANTS, read_bases
+from vmon.kernel.identify import read_bases
 from vmon.kernel.layout import resolve_enums, resolve_structs
+from vmon.kernel.learn import BASE_WANTS
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import KernelProfile
 from vmon.linux import snapshot, stack
