@@ -249,7 +249,8 @@ def _given_types(
         )
     if not same:
         raise _other_kernel(file, image, banner)
-    text = f"{file.name} ({file.source}): {len(file.types):,} types, of this build by its {by}"
+    count = f"{len(file.types):,} types, " if len(file.types) else ""
+    text = f"{file.name} ({file.source}): {count}of this build by its {by}"
     evidence.append(Evidence("symbol file", True, text))
     notes = offsets["__start_notes"]
     spans = ((offsets["linux_banner"], len(banner)), (notes, offsets["__stop_notes"] - notes))
