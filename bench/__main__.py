@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from bench.bridges import measure_bridges
 from bench.calls import KERNEL as CALLS_KERNEL
 from bench.calls import measure_calls
 from bench.check import measure_check
@@ -32,10 +33,14 @@ TOPICS = (
     "identify",
     "processes",
     "content",
+TOPICS = (
+    "identify",
+    "processes",
     "command",
     "memory",
     "calls",
     "probe",
+    "bridges",
     "cost",
     "peers",
     "tracers",
@@ -97,6 +102,9 @@ def main(arguments: list[str]) -> int:
             measure_kernel(results, guests, kernel, attempt, quick=quick)
             attempt(
                 "peers", kernel, lambda kernel=kernel: measure_peers(results, guests, kernel, quick=quick)
+            )
+            attempt(
+                "bridges", kernel, lambda kernel=kernel: measure_bridges(results, guests, kernel, quick=quick)
             )
             if options.kernel or kernel in COST_KERNELS:
                 measure_guest_work(results, guests, kernel, attempt, options)
