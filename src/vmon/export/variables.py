@@ -120,6 +120,16 @@ VARIABLES: dict[str, tuple[Shape, ...]] = {
     "sockfs_dentry_operations": struct("dentry_operations"),
     "num_registered_fb": number("int"),
     "registered_fb": struct("fb_info", "[*"),
+    "vmap_area_list": struct("list_head"),
+    "pid_max": number("int"),
+    "nr_threads": number("int"),
+    "idt_descr": struct("desc_ptr"),
+    "proc_root": struct("proc_dir_entry"),
+    "sysctl_table_root": struct("ctl_table_root"),
+    "mount_hashtable": struct("hlist_head", "*"),
+    "mountpoint_hashtable": struct("hlist_head", "*"),
+    "__start___ksymtab": struct("kernel_symbol", "["),
+    "__start___ksymtab_gpl": struct("kernel_symbol", "["),
     "file_systems": struct("file_system_type", "*"),
 }
 
