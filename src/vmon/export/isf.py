@@ -85,7 +85,7 @@ def make_isf(
         "base_types": written.base_types(),
         "user_types": user_types,
         "enums": enums,
-        "symbols": _symbols(written, symbols, unslid.tolist(), banner),
+        "symbols": _symbols(written, symbols, unslid.tolist(), banner, slide),
     }
     return msgspec.json.encode(document)
 
@@ -96,7 +96,7 @@ def _source(kind: str, name: str, data: bytes) -> dict[str, str]:
 
 
 def _symbols(
-    types: TypeWriter, symbols: SymbolTable, addresses: list[int], banner: bytes
+    types: TypeWriter, symbols: SymbolTable, addresses: list[int], banner: bytes, slide: int
 ) -> dict[str, msgspec.Raw]:
     """Each symbol with its address, and its type where that is known; of equal names the first counts."""
     functions, variables = types.functions(), types.variables()
@@ -115,6 +115,10 @@ def _symbols(
             shape = types.shape(VARIABLES[name], rooms.get(address, 0))
         text = plain % address if shape is None else b'{"address":%d,"type":%b}' % (address, shape)
         found[name] = msgspec.Raw(text)
+    for name, gva in symbols.parts.items():
+        if name not in found:
+            shape = types.shape(VARIABLES[name], 0) if name in VARIABLES else None
+            found[name] = msgspec.Raw(b'{"address":%d,"type":%b}' % (gva - slide, shape or VOID))
     for name, now in ALIASES.items():
         if now in found and name not in found:
             address = addresses[symbols.names.index(now)]

@@ -130,6 +130,8 @@ VARIABLES: dict[str, tuple[Shape, ...]] = {
     "mountpoint_hashtable": struct("hlist_head", "*"),
     "__start___ksymtab": struct("kernel_symbol", "["),
     "__start___ksymtab_gpl": struct("kernel_symbol", "["),
+    "kallsyms_num_syms": number("unsigned int"),
+    "kallsyms_relative_base": number("long unsigned int"),
     "file_systems": struct("file_system_type", "*"),
 }
 

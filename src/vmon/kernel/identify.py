@@ -115,7 +115,11 @@ def identify(
         raise NoKernelYet(
             "a Linux image is in RAM but does not pass the checks: " + "; ".join(failures[:3]),
             hint="a kernel that still boots, or what a reset left behind: try again in a second"
-            + ("; one without a symbol table is read with --symbols FILE" if "kallsyms" in failures[0] else ""),
+            + (
+                "; one without a symbol table is read with --symbols FILE"
+                if "kallsyms" in failures[0]
+                else ""
+            ),
         )
     chosen = _choose(passed, regs)
     chosen.candidates = len(candidates)

@@ -33,6 +33,7 @@ MAX_TOKEN_PLACES = 64
 MAX_MARKER_RUNS = 64
 MAX_ATTEMPTS = 256
 MARKER_REACHES_BYTES = (1 << 20, 4 * MAX_SYMBOLS)
+INDEX_BYTES = 512
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 
 AddressRule = Literal["absolute-percpu", "base-relative", "place-relative"]
@@ -66,6 +67,23 @@ class Kallsyms:
     layout: str
     tables: tuple[int, int]
     """Where the token table and its index start and end."""
+    head: tuple[int, int, int]
+    """Where the count of symbols, the names and the markers start."""
+
+    def parts(self) -> dict[str, int]:
+        """Position of each part by the name of its symbol, which the table itself leaves out."""
+        num_syms, names, markers = self.head
+        found = {
+            "kallsyms_num_syms": num_syms,
+            "kallsyms_names": names,
+            "kallsyms_markers": markers,
+            "kallsyms_token_table": self.tables[0],
+            "kallsyms_token_index": self.tables[1] - INDEX_BYTES,
+            "kallsyms_offsets": self.offsets_at,
+        }
+        if self.relative_base is not None:
+            found["kallsyms_relative_base"] = _align(self.offsets_at + 4 * self.count, 8)
+        return found
 
     def spans(self) -> list[tuple[int, int]]:
         """Where the table's parts lie that are the same in every boot: (position, size) of names, tokens, offsets."""
@@ -208,6 +226,7 @@ def locate_kallsyms(image: bytes) -> Kallsyms:
                     rule,
                     layout,
                     (table.start, table.end),
+                    (num_syms_at, names_at, markers_at),
                 )
             reason = "no symbol count before the names"
     raise BadStructure(f"kallsyms: {reason}", field="kallsyms")
@@ -249,8 +268,8 @@ def _read_tokens(image: bytes, start: int) -> TokenTable | None:
     index = positions.tobytes()
     for align in (8, 4):
         index_at = _align(start + total, align)
-        if image[index_at : index_at + 512] == index:
-            return TokenTable(start, index_at + 512, tuple(tokens))
+        if image[index_at : index_at + INDEX_BYTES] == index:
+            return TokenTable(start, index_at + INDEX_BYTES, tuple(tokens))
     return None
 
 

@@ -26,6 +26,8 @@ class SymbolTable:
         """`image_gva` is where the bytes that the table was found in start."""
         self.addresses: NDArray[np.uint64] = table.addresses(image_gva)
         """In this boot; absolute per-CPU offsets (up to 6.15) as they are."""
+        self.parts = {name: Gva(image_gva + at) for name, at in table.parts().items()}
+        """Where the kernel's own table lies: symbols that it does not list."""
         texts = table.expand()
         self.kinds: list[str] = [text[:1] for text in texts]
         """Letters of nm: T t text, D d data, B b bss, R r read-only, V W w weak, A a absolute."""

@@ -158,6 +158,13 @@ def test_a_name_that_became_a_macro() -> None:
     assert symbols["timekeeper_data"]["type"] == VOID, "an array of tk_data, which this kernel has not"
 
 
+def test_the_table_of_symbols_lists_itself() -> None:
+    symbols = make()["symbols"]
+    parts = table(NAMED).parts
+    assert {name: symbols[name]["address"] + SLIDE for name in parts} == parts
+    assert symbols["kallsyms_num_syms"]["type"] == {"kind": "base", "name": "unsigned int"}
+
+
 def test_members() -> None:
     document = make()
     task = document["user_types"]["task_struct"]

@@ -209,3 +209,30 @@ def test_tables_damaged_where_it_hurts(name: str, part: str, data: st.DataObject
 @given(st.lists(st.one_of(st.binary(max_size=64), st.just(DIGITS), st.just(b"\0" * 64)), max_size=40))
 def test_random_bytes(pieces: list[bytes]) -> None:
     check(b"".join(pieces))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_where_the_parts_lie(layout: Layout) -> None:
+    symbols = filler_symbols(4400)
+    data, base = kallsyms(symbols, layout, 4096, TEXT_GVA)
+    image = bytes(4096) + data + bytes(4096)
+    found = locate_kallsyms(image)
+    parts = found.parts()
+
+    def number(name: str, size: int) -> int:
+        return int.from_bytes(image[parts[name] : parts[name] + size], "little")
+
+    assert number("kallsyms_num_syms", 4) == 4400
+    assert (
+        number("kallsyms_markers", 4)
+        == 0
+        < int.from_bytes(image[parts["kallsyms_markers"] + 4 :][:4], "little")
+    )
+    assert image[parts["kallsyms_names"]] == found.lengths[0]
+    assert image[parts["kallsyms_token_index"] :][:2] == bytes(2)
+    assert image[parts["kallsyms_token_table"] :].startswith(b"\0".join(found.tokens[:3]))
+    assert parts["kallsyms_offsets"] == found.offsets_at
+    if layout.rule == "place-relative":
+        assert "kallsyms_relative_base" not in parts
+    else:
+        assert number("kallsyms_relative_base", 8) == base
