@@ -12,7 +12,20 @@ from tests.unit.kernel.build import BtfBuilder
 from tests.unit.kernel.fuzz import damaged, steady
 from vmon.core.errors import BadStructure
 from vmon.kernel import btf as decoder
-from vmon.kernel.btf import HEADER, KIND_ENUM, KIND_ENUM64, KIND_TYPEDEF, MAGIC, Btf, Member
+from vmon.kernel.btf import (
+    HEADER,
+    KIND_ENUM,
+    KIND_ENUM64,
+    KIND_FUNC,
+    KIND_FUNC_PROTO,
+    KIND_FWD,
+    KIND_INT,
+    KIND_TYPEDEF,
+    KIND_VAR,
+    MAGIC,
+    Btf,
+    Member,
+)
 
 
 class Sample:
@@ -130,6 +143,38 @@ def test_enumerations(btf: Btf) -> None:
         btf.enumerators(SAMPLE.task)
     with pytest.raises(BadStructure, match="no members"):
         list(btf.members(SAMPLE.u32))
+
+
+def test_names_of_every_kind() -> None:
+    b = BtfBuilder()
+    u32 = b.integer("u32", 4)
+    proto = b.add(KIND_FUNC_PROTO, "", u32, [b.text("x"), u32, 0, 0], 2)
+    work = b.add(KIND_FUNC, "work", proto)
+    twice = [b.add(KIND_VAR, "work", u32, [0]) for _ in range(2)]
+    first = b.enum("first", {"ONE": 1, "TWO": 2})
+    wide = b.enum64("wide", {"BIG": 1 << 40, "TWO": 5})
+    union = b.add(KIND_FWD, "some", 0, flag=True)
+    btf = Btf(b.blob())
+    assert btf.all_named("work", KIND_FUNC) == [work]
+    assert btf.all_named("work", KIND_VAR) == twice
+    assert btf.all_named("wor", KIND_FUNC) == btf.all_named("", KIND_FUNC) == []
+    assert btf.find_enumerator("TWO") == (first, 1)
+    assert btf.find_enumerator("BIG") == (wide, 0)
+    assert btf.find_enumerator("x") is None and btf.find_enumerator("THREE") is None
+    assert btf.parameters(proto) == [("x", u32), ("", 0)]
+    assert btf.target(work) == proto and btf.target(proto) == u32
+    assert btf.flag(union) and not btf.flag(first) and not btf.has_kind_flags
+    with pytest.raises(BadStructure, match="no function prototype"):
+        btf.parameters(u32)
+
+
+def test_encodings_and_signs() -> None:
+    b = BtfBuilder()
+    signed = b.add(KIND_INT, "int", 4, [1 << 24 | 32])
+    assert Btf(b.blob()).encoding(signed) == 1
+    assert Btf(b.blob()).find_enumerator("X") is None
+    b.add(KIND_ENUM, "e", 4, [b.text("X"), 0xFFFF_FFFF], 1, flag=True)
+    assert Btf(b.blob()).has_kind_flags
 
 
 def test_a_type_that_does_not_exist_is_named(btf: Btf) -> None:
