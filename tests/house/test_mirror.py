@@ -22,6 +22,7 @@ WITHOUT = {
     "monitor/views/subject.py": "types alone",
     "monitor/views/deferred.py": "the guest tests go through it from end to end",
     "monitor/views/machine.py": "the guest tests go through it from end to end",
+    "monitor/views/programs.py": "tests/unit/monitor/test_drgn.py goes through it",
     "monitor/views/kernel.py": "the guest tests go through it from end to end",
     "monitor/views/findings.py": "the guest tests go through it from end to end",
     **dict.fromkeys(

@@ -127,6 +127,11 @@ class VirtualMachine(Acts, views.Views):
         return self._connection.ram
 
     @property
+    def is_live(self) -> bool:
+        """Whether the guest runs, or can go on: a dump can't."""
+        return self._connection.watch is not None
+
+    @property
     def _given(self) -> Callable[[], GivenTypes] | None:
         return self._symbols.load if self._symbols is not None else None
 

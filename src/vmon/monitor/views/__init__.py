@@ -19,6 +19,7 @@ from vmon.monitor.views import (
     machine,
     memory,
     network,
+    programs,
 )
 from vmon.monitor.views.containers import ContainerViews
 from vmon.monitor.views.content import ContentViews
@@ -30,9 +31,22 @@ from vmon.monitor.views.logins import LoginViews
 from vmon.monitor.views.machine import MachineViews
 from vmon.monitor.views.memory import MemoryViews
 from vmon.monitor.views.network import NetworkViews
+from vmon.monitor.views.programs import ProgramViews
 from vmon.monitor.views.symbol_file import SymbolFileViews
 
-SUBJECTS = (containers, content, deferred, filesystems, findings, kernel, logins, machine, memory, network)
+SUBJECTS = (
+    containers,
+    content,
+    deferred,
+    filesystems,
+    findings,
+    kernel,
+    logins,
+    machine,
+    memory,
+    network,
+    programs,
+)
 WANTS = reduce(or_, (subject.WANTS for subject in SUBJECTS))
 
 
@@ -47,6 +61,7 @@ class Views(
     ContentViews,
     MemoryViews,
     FindingViews,
+    SymbolFileViews,
+    ProgramViews,
 ):
-class Views(KernelViews, FindingViews, SymbolFileViews):
     """Every subject, mixed into VirtualMachine."""
