@@ -79,6 +79,11 @@ COMMANDS = {
     "rules": ("vmon.cli.rules", "rules", "List the rules in force in a guest."),
     "remove": ("vmon.cli.rules", "remove", "Take the probe out of a guest."),
     "isf": ("vmon.cli.isf", "isf", "Write a symbol file of a guest's kernel for Volatility 3."),
+    "drgn": (
+        "vmon.cli.drgn",
+        "drgn_command",
+        "Look at a guest's kernel with drgn, without debug information.",
+    ),
     "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
     "lab": ("vmon.cli.lab", "lab", "Guests to try vmon on: stock Debian kernels in QEMU."),
 }
