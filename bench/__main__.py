@@ -28,14 +28,11 @@ from bench.tracers import measure_tracers
 from vmon.core.errors import VmonError
 from vmon.lab import matrix
 
-TOPICS = ("identify", "processes", "command", "memory", "calls", "check", "probe", "cost", "peers", "tracers")
 TOPICS = (
     "identify",
     "processes",
     "content",
-TOPICS = (
-    "identify",
-    "processes",
+    "check",
     "command",
     "memory",
     "calls",

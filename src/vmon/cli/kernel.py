@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmon.cli.listing import listing
 from vmon.cli.output import View
-from vmon.core.records.kernel import HookRecord, ModuleRecord, SecurityModuleRecord
+from vmon.core.records.kernel import KernelHookRecord, ModuleRecord, SecurityModuleRecord
 
 MODULES = View(
     ModuleRecord,
@@ -38,7 +38,7 @@ lsm = listing(
 )
 
 HOOKS = View(
-    HookRecord,
+    KernelHookRecord,
     ("KIND", "ADDRESS", "FUNCTION", "STATE", "USERS", "MISSED", "CALLS"),
     lambda record: (
         record.kind,

@@ -136,14 +136,6 @@ class Btf:
         ).tolist()
         return found
 
-    def flag(self, type_id: int) -> bool:
-        """The flag of a kind: an enumeration is signed, a declaration is of a union."""
-        return bool(self._head(type_id)[1] >> 31)
-
-    def target(self, type_id: int) -> int:
-        """What a pointer, typedef, qualifier, function or variable is of."""
-        return self._head(type_id)[2]
-
     def encoding(self, type_id: int) -> tuple[bool, bool, bool]:
         """Whether an integer is signed, a character, a truth value."""
         word = int(self._words[self._head(type_id)[3] + 3]) >> 24
@@ -287,11 +279,6 @@ class Btf:
         """Whether any enumeration is flagged as signed: older tools that write BTF never set that flag."""
         starts = self._at[np.isin(self._kinds, (KIND_ENUM, KIND_ENUM64))]
         return bool((self._words[starts + 1] >> 31).any())
-
-    def encoding(self, type_id: int) -> int:
-        """Of an integer: bit 0 signed, bit 1 a character, bit 2 a boolean."""
-        _, _, _, at = self._head(type_id)
-        return (int(self._words[at + 3]) >> 24) & 0xF
 
     def parameters(self, type_id: int) -> list[tuple[str, int]]:
         """Names and types of a function prototype's parameters; the last is ("", 0) where more may follow."""

@@ -15,7 +15,7 @@ import numpy as np
 from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure, GuestDataError
-from vmon.core.records.kernel import HookRecord
+from vmon.core.records.kernel import KernelHookRecord
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
 from vmon.linux.hlist import walk_heads
@@ -53,7 +53,7 @@ class Ops:
     left_out: frozenset[int]
 
 
-def find_traced(kernel: Kernel, where: Where, gaps: Gaps) -> list[HookRecord]:
+def find_traced(kernel: Kernel, where: Where, gaps: Gaps) -> list[KernelHookRecord]:
     """Every function at which ftrace calls somebody, by address. BadStructure where the lists do not end."""
     if not kernel.has_symbol("ftrace_pages_start") or "dyn_ftrace" not in kernel.profile.structs:
         gaps.add("ftrace", "not on this kernel")
@@ -72,7 +72,7 @@ def find_traced(kernel: Kernel, where: Where, gaps: Gaps) -> list[HookRecord]:
             if (address in one.chosen or not one.chosen) and address not in one.left_out
         ]
         records.append(
-            HookRecord(
+            KernelHookRecord(
                 kind="ftrace",
                 address=address,
                 function=place[0] if place else None,

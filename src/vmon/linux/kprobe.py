@@ -12,7 +12,7 @@ import numpy as np
 from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import GuestDataError
-from vmon.core.records.kernel import HookRecord
+from vmon.core.records.kernel import KernelHookRecord
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
 from vmon.linux.hlist import walk_heads
@@ -33,7 +33,7 @@ OF_PLACE = 4 | 8
 """Flags that the one that stands for all has."""
 
 
-def find_kprobes(kernel: Kernel, where: Where, gaps: Gaps) -> list[HookRecord]:
+def find_kprobes(kernel: Kernel, where: Where, gaps: Gaps) -> list[KernelHookRecord]:
     """Every registered kprobe and kretprobe, by address. BadStructure where the table's lists do not end."""
     if not kernel.has_symbol("kprobe_table") or "kprobe" not in kernel.profile.structs:
         gaps.add("kprobes", "not on this kernel")
@@ -62,7 +62,7 @@ def _children(kernel: Kernel, place: int, gaps: Gaps) -> list[int]:
         return []
 
 
-def _records(kernel: Kernel, probes: Column, of_place: int, where: Where) -> list[HookRecord]:
+def _records(kernel: Kernel, probes: Column, of_place: int, where: Where) -> list[KernelHookRecord]:
     columns = kernel.read("kprobe", KPROBE_FIELDS, probes)
     returns = int(kernel.symbol("pre_handler_kretprobe")) if kernel.has_symbol("pre_handler_kretprobe") else 0
     records = []
@@ -77,7 +77,7 @@ def _records(kernel: Kernel, probes: Column, of_place: int, where: Where) -> lis
         address = int(columns["addr"][row])
         place = where.find(address)
         records.append(
-            HookRecord(
+            KernelHookRecord(
                 kind="kretprobe" if is_return else "kprobe",
                 address=address,
                 function=place[0] if place else None,

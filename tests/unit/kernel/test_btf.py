@@ -171,7 +171,7 @@ def test_names_of_every_kind() -> None:
 def test_encodings_and_signs() -> None:
     b = BtfBuilder()
     signed = b.add(KIND_INT, "int", 4, [1 << 24 | 32])
-    assert Btf(b.blob()).encoding(signed) == 1
+    assert Btf(b.blob()).encoding(signed) == (True, False, False)
     assert Btf(b.blob()).find_enumerator("X") is None
     b.add(KIND_ENUM, "e", 4, [b.text("X"), 0xFFFF_FFFF], 1, flag=True)
     assert Btf(b.blob()).has_kind_flags

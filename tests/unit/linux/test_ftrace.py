@@ -6,7 +6,7 @@ from tests.unit.linux.small import IMAGE_GVA, Small
 from tests.unit.linux.test_where import where
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure
-from vmon.core.records.kernel import HookRecord
+from vmon.core.records.kernel import KernelHookRecord
 from vmon.linux.ftrace import FL_ENABLED, WANTS, find_traced
 
 STRUCTS = {
@@ -56,7 +56,7 @@ def user(small: Small, handler: int, chosen: int, left_out: int = 0) -> int:
     return ops
 
 
-def find(small: Small, gaps: Gaps) -> list[HookRecord]:
+def find(small: Small, gaps: Gaps) -> list[KernelHookRecord]:
     return find_traced(small.kernel(), where(small, gaps, vfs_open=FUNCTION, called=HANDLER), gaps)
 
 
@@ -65,7 +65,7 @@ def test_functions_and_who_is_called() -> None:
     user(small, HANDLER, table(small, FUNCTION + 16))
     user(small, HANDLER + 8, table(small), table(small, FUNCTION + 16))
     first, second = find(small, gaps)
-    assert first == HookRecord(
+    assert first == KernelHookRecord(
         kind="ftrace",
         address=FUNCTION + 16,
         function="vfs_open",

@@ -18,6 +18,7 @@ from vmon.linux.where import Where
 def table(**symbols: int) -> SymbolTable:
     """Symbols by their addresses."""
     found = SimpleNamespace(
+        parts=dict,
         addresses=lambda image: np.array(list(symbols.values()), dtype=np.uint64),
         expand=lambda: [f"T{name}" for name in symbols],
     )

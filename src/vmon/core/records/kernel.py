@@ -40,7 +40,7 @@ class SecurityModuleRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Of lockdown its level: none, integrity, confidentiality. Of yama its ptrace_scope."""
 
 
-class HookRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class KernelHookRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One place of the guest's kernel at which something else is called: a kprobe, a kretprobe, or ftrace."""
 
     kind: str

@@ -27,7 +27,6 @@ from vmon.kernel import btf as kinds
 from vmon.kernel.btf import Btf
 
 MAX_DEPTH = 64
-SIGNED, BOOLEAN = 1, 4
 ENUM_TYPES = {
     (1, False): "unsigned char",
     (1, True): "signed char",
@@ -106,10 +105,10 @@ class BtfTypes:
             # BTF has no way to tell [] from [0]; the kernel writes the former.
             return prog.array_type(self.type(element, depth), count or None)
         if kind == kinds.KIND_INT:
-            encoding, size = btf.encoding(type_id), btf.size_bytes(type_id)
-            if encoding & BOOLEAN:
+            (signed, _, truth), size = btf.encoding(type_id), btf.size_bytes(type_id)
+            if truth:
                 return prog.bool_type(btf.name(type_id), size)
-            return prog.int_type(btf.name(type_id), size, bool(encoding & SIGNED))
+            return prog.int_type(btf.name(type_id), size, signed)
         if kind == kinds.KIND_FLOAT:
             return prog.float_type(btf.name(type_id), btf.size_bytes(type_id))
         if kind in (kinds.KIND_ENUM, kinds.KIND_ENUM64):

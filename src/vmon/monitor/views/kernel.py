@@ -14,7 +14,7 @@ from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.bpf import BpfMapRecord, BpfProgramRecord
-    from vmon.core.records.kernel import HookRecord, ModuleRecord, SecurityModuleRecord
+    from vmon.core.records.kernel import KernelHookRecord, ModuleRecord, SecurityModuleRecord
     from vmon.core.records.key import KeyRecord, KeyUserRecord
     from vmon.core.records.log import LogRecord
     from vmon.core.records.setting import SettingRecord
@@ -78,7 +78,7 @@ class KernelViews(Subject):
         gaps = Gaps()
         return Answer(bpf.find_maps(self.wide_kernel, gaps), gaps)
 
-    def hooks(self) -> Answer[HookRecord]:
+    def hooks(self) -> Answer[KernelHookRecord]:
         """Kprobes, kretprobes and functions that ftrace hooks, by address; 5 ms, once 200 more for the symbols' names.
 
         BadStructure where the kernel's tables of them are none.
