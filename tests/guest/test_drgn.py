@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +21,7 @@ from drgn.helpers import linux
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 import vmon
-from tests.guest.conftest import INSIDE, say
+from tests.guest.conftest import say
 from vmon.core.text import guest_text
 from vmon.kernel.btf import KIND_FUNC
 from vmon.lab.guest import LabGuest
@@ -106,14 +104,8 @@ def test_the_stack_of_a_task_that_waits(guest: LabGuest, prog: drgn.Program, sle
     assert seen[-len(told) :] == told
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="the process that waits in a module is compiled here")
-def test_a_stack_through_a_module(guest: LabGuest, tmp_path: Path) -> None:
-    program = tmp_path / "tun_reader"
-    options = ["-static", "-nostdlib", "-Os", "-s", "-fno-stack-protector", "-Wl,-N,--build-id=none"]
-    subprocess.run(["gcc", *options, "-o", program, INSIDE / "tun_reader.c"], check=True)
-    code = base64.b64encode(program.read_bytes()).decode()
-    say(guest, f"modprobe tun; echo {code} | base64 -d > /tmp/tun_reader; chmod +x /tmp/tun_reader")
-    pid = int(say(guest, "/tmp/tun_reader > /dev/null 2>&1 & echo $!"))
+def test_a_stack_through_a_module(guest: LabGuest) -> None:
+    pid = int(say(guest, "modprobe tun; /lab/tun_reader > /dev/null 2>&1 & echo $!"))
     try:
         look = f"s=$(cat /proc/{pid}/stack)"
         told = say(
@@ -135,7 +127,7 @@ def test_a_stack_through_a_module(guest: LabGuest, tmp_path: Path) -> None:
             whole = re.findall(r"\] (\S+)/", told)
             assert soon(same)
     finally:
-        say(guest, f"kill {pid}; rm /tmp/tun_reader; sleep 0.2; rmmod tun")
+        say(guest, f"kill {pid}; sleep 0.2; rmmod tun")
 
 
 def test_mounts_and_files(guest: LabGuest, prog: drgn.Program) -> None:

@@ -26,7 +26,8 @@ MAX_NAME_BYTES = 512
 MAX_MEMBERS = 20_000
 """Members that one look-up of a name goes through; task_struct has some 300."""
 
-KIND_INT, KIND_PTR, KIND_ARRAY, KIND_STRUCT, KIND_UNION, KIND_ENUM, KIND_FWD = 1, 2, 3, 4, 5, 6, 7
+KIND_INT, KIND_PTR, KIND_ARRAY, KIND_STRUCT, KIND_UNION, KIND_ENUM = 1, 2, 3, 4, 5, 6
+KIND_FWD = 7
 KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_FUNC = 8, 9, 10, 11, 12
 KIND_FUNC_PROTO, KIND_VAR, KIND_DATASEC, KIND_FLOAT, KIND_DECL_TAG = 13, 14, 15, 16, 17
 KIND_TYPE_TAG, KIND_ENUM64 = 18, 19
@@ -130,10 +131,7 @@ class Btf:
 
     def of_kind(self, *wanted: int) -> list[int]:
         """Ids of all types of some kinds, rising."""
-        starts = np.array(self._starts[1:], dtype=np.int64)
-        found: list[int] = (
-            np.flatnonzero(np.isin((self._words[starts + 1] >> 24) & 0x1F, wanted)) + 1
-        ).tolist()
+        found: list[int] = (np.flatnonzero(np.isin(self._kinds, wanted)) + 1).tolist()
         return found
 
     def encoding(self, type_id: int) -> tuple[bool, bool, bool]:
@@ -265,14 +263,6 @@ class Btf:
         """Element type and count of an array."""
         _, _, _, at = self._head(type_id)
         return int(self._words[at + 3]), int(self._words[at + 5])
-
-    def target(self, type_id: int) -> int:
-        """What a pointer points to, a typedef or qualifier stands for, a variable is of, a function returns."""
-        return self._head(type_id)[2]
-
-    def flag(self, type_id: int) -> bool:
-        """The kind flag: a forward declaration is of a union, an enumeration is signed."""
-        return bool(self._head(type_id)[1] >> 31)
 
     @cached_property
     def has_kind_flags(self) -> bool:
