@@ -14,21 +14,22 @@ import numpy as np
 
 from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
-from vmon.core.errors import BadStructure, GuestDataError
+from vmon.core.errors import GuestDataError
 from vmon.core.records.filesystem import MountRecord
 from vmon.core.text import guest_text
 from vmon.kernel.columns import Column, Columns, unique
 from vmon.kernel.profile import Wants
+from vmon.linux import rbtree
 from vmon.linux.dentry import Paths
 from vmon.linux.inode import read_filesystems, user_devices
 from vmon.linux.kernel import Kernel, distinct, read_strings
+from vmon.linux.rbtree import walk_tree
 from vmon.linux.task import walk_list
 
 MAX_MOUNTS = 100_000
 """Of one namespace: what /proc/sys/fs/mount-max starts with."""
 MAX_MOUNTS_IN_ALL = 400_000
 MAX_NAMESPACES = 20_000
-MAX_DEPTH = 64
 MAX_MASTERS = 32
 MAX_SOURCE_BYTES, MAX_SUBTYPE_BYTES = 4096, 64
 
@@ -36,7 +37,7 @@ MAX_SOURCE_BYTES, MAX_SUBTYPE_BYTES = 4096, 64
 # mnt_idmap: mnt_userns until 6.2 (256c8aed2b42), which came in 5.12.
 MOUNT_FIELDS = (
     "mnt_parent mnt.mnt_root mnt.mnt_sb mnt.mnt_flags mnt_t_flags mnt.mnt_idmap|mnt.mnt_userns mnt_devname mnt_id "
-    "mnt_id_unique mnt_group_id mnt_master mnt_share mnt_ns"
+    "mnt_group_id mnt_master mnt_share mnt_ns"
 )
 # mnt_namespace.list became the tree `mounts` in 6.8 (2eea9ce4310d), its nodes mnt_list, then mnt_node in 6.12.
 WANTS = Wants(
@@ -44,9 +45,8 @@ WANTS = Wants(
     structs={
         "nsproxy": "mnt_ns",
         "task_struct": "nsproxy",
-        "mnt_namespace": "list mounts.rb_node ns.ops ns.inum is_anon",
+        "mnt_namespace": "list mounts ns.ops ns.inum is_anon",
         "mount": "mnt mnt_list mnt_node " + MOUNT_FIELDS,
-        "rb_node": "rb_left rb_right",
         "super_block": "s_dev s_flags s_subtype s_user_ns s_type",
         "file_system_type": "name",
         "dentry": "d_inode",
@@ -54,6 +54,7 @@ WANTS = Wants(
         "ns_common": "ops",
     },
 )
+WANTS = WANTS | rbtree.WANTS
 MOUNT_COLUMNS = " ".join(word.split("|")[0] for word in MOUNT_FIELDS.split())
 MNT_READONLY, MNT_SHARED, MNT_UNBINDABLE, MNT_CURSOR = 0x40, 0x1000, 0x2000, 0x1000_0000
 T_SHARED, T_UNBINDABLE = 1, 2
@@ -97,7 +98,7 @@ class Mounts:
             new: list[Column] = []
             for gva, inum in pending.items():
                 try:
-                    mounts = find_mounts(self._kernel, Gva(gva))
+                    mounts = find_mounts(self._kernel, Gva(gva), self._gaps)
                 except GuestDataError as error:
                     self._gaps.add("mounts", "unreadable", error.message)
                     mounts = np.zeros(0, dtype=np.uint64)
@@ -192,39 +193,17 @@ class Mounts:
         return [guest_text(text) if text is not None else None for text in texts]
 
 
-def find_mounts(kernel: Kernel, namespace: Gva) -> Column:
+def find_mounts(kernel: Kernel, namespace: Gva, gaps: Gaps) -> Column:
     """Addresses of the struct mounts of one namespace, in the order of mountinfo. BadStructure where they loop."""
     layout = kernel.profile["mnt_namespace"]
     if "list" in layout:
         nodes = walk_list(kernel, Gva(namespace + layout.offset("list")), "mnt_namespace.list", MAX_MOUNTS)
         return np.array(nodes, dtype=np.uint64) - np.uint64(kernel.offset("mount", "mnt_list"))
-    root = kernel.read_one("mnt_namespace", "mounts.rb_node", namespace)["mounts.rb_node"]
-    nodes_found = read_tree(kernel, root, "mnt_namespace.mounts", MAX_MOUNTS)
+    tree = Gva(namespace + layout.offset("mounts"))
     node = "mnt_node" if kernel.profile.has("mount", "mnt_node") else "mnt_list"
-    mounts = nodes_found - np.uint64(kernel.offset("mount", node))
-    return mounts[np.argsort(kernel.read("mount", "mnt_id_unique", mounts)["mnt_id_unique"], kind="stable")]
-
-
-def read_tree(kernel: Kernel, root: Column, what: str, limit: int) -> Column:
-    """Every node of a red-black tree, level by level. BadStructure where it is too deep, too large, or no tree."""
-    levels: list[Column] = []
-    level, seen = root[root != 0], 0
-    while level.size:
-        levels.append(level)
-        seen += level.size
-        if len(levels) > MAX_DEPTH or seen > limit:
-            raise BadStructure(
-                f"a tree of more than {limit:,} entries or {MAX_DEPTH} levels",
-                field=what,
-                address=int(root[0]),
-            )
-        columns = kernel.read("rb_node", "rb_left rb_right", level)
-        level = np.concatenate([columns["rb_left"], columns["rb_right"]])
-        level = level[level != 0]
-    found = np.concatenate([*levels, np.zeros(0, dtype=np.uint64)])
-    if unique(found).size != found.size:
-        raise BadStructure("a tree that runs into itself", field=what, address=int(root[0]))
-    return found
+    # Sorted by the unique id, as mountinfo is.
+    found = walk_tree(kernel, tree, "mnt_namespace.mounts", gaps, MAX_MOUNTS)
+    return np.array(found, dtype=np.uint64) - np.uint64(kernel.offset("mount", node))
 
 
 class _Supers:

@@ -7,9 +7,8 @@ import pytest
 
 from tests.unit.linux.small import IMAGE_GVA, Small
 from vmon.core.coverage import Gaps
-from vmon.core.errors import BadStructure
 from vmon.linux import dentry, inode
-from vmon.linux.mount import WANTS, Mounts, find_namespaces, read_tree
+from vmon.linux.mount import WANTS, Mounts, find_namespaces
 
 COMMON = {
     "hlist_node": "next:p pprev:p",
@@ -39,7 +38,7 @@ OLD = {
 NEW = {
     **COMMON,
     "vfsmount": "mnt_root:p mnt_sb:p mnt_flags:u32 mnt_idmap:p",
-    "mount": f"mnt:vfsmount mnt_node:rb_node mnt_t_flags:u32 mnt_id_unique:u64 {MOUNT}",
+    "mount": f"mnt:vfsmount mnt_node:rb_node mnt_t_flags:u32 {MOUNT}",
     "mnt_namespace": "ns:ns_common mounts:rb_root is_anon:u8",
 }
 SYMBOLS = {"mntns_operations": 64, "init_user_ns": 64}
@@ -93,10 +92,9 @@ class Scene:
             small.chain(small.field(self.namespace, "mnt_namespace", "list"), nodes)
             return
         nodes = [small.field(mount, "mount", "mnt_node") for mount in self.mounts]
-        for number, (mount, node) in enumerate(zip(self.mounts, nodes, strict=True)):
-            small.set(mount, "mount", mnt_id_unique=number)
+        for number, node in enumerate(nodes):
             small.set(node, "rb_node", rb_left=nodes[number - 1] if number else 0)
-        small.set(self.namespace, "mnt_namespace", mounts__rb_node=nodes[-1])
+        small.put(small.field(self.namespace, "mnt_namespace", "mounts"), nodes[-1])
 
     def read(self, *namespaces: int, follow: bool = True) -> tuple[Mounts, Gaps]:
         gaps = Gaps()
@@ -232,14 +230,6 @@ def test_mounts_that_run_into_themselves_do_not_cost_the_other_namespaces(struct
     found, gaps = scene.read(scene.namespace, good)
     assert {record.namespace for record in found.records()} == {42}
     assert [(gap.what, gap.reason) for gap in gaps.records()] == [("mounts", "unreadable")]
-
-
-def test_a_tree_that_shares_a_branch() -> None:
-    scene = Scene(NEW)
-    node = scene.small.new("rb_node")
-    top = scene.small.new("rb_node", rb_left=node, rb_right=node)
-    with pytest.raises(BadStructure, match="runs into itself"):
-        read_tree(scene.small.kernel(), np.array([top], dtype=np.uint64), "tree", 10)
 
 
 def test_what_a_reader_of_mountinfo_puts_into_the_list_is_no_mount() -> None:
