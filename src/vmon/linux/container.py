@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from vmon.core.coverage import Gaps
 from vmon.core.records.container import ContainerRecord
 from vmon.core.text import guest_text
@@ -103,8 +105,8 @@ def find_containers(kernel: Kernel, snapshot: Snapshot, gaps: Gaps) -> list[Cont
         elif spaces.pid[row] in inside:
             members.setdefault(f"pid:[{spaces.pid[row]}]", []).append(row)
     tell_old_hierarchies(kernel, gaps)
-    made = _Records(kernel, snapshot, spaces)
-    records = [made.record(name, found, by_id.get(name)) for name, found in members.items()]
+    made = _Records(kernel, snapshot, spaces, list(members.values()))
+    records = [made.record(number, name, by_id.get(name)) for number, name in enumerate(members)]
     return sorted(records, key=lambda record: record.start_boottime_ns)
 
 
@@ -128,17 +130,34 @@ class _Spaces:
 
 
 class _Records:
-    def __init__(self, kernel: Kernel, snapshot: Snapshot, spaces: _Spaces) -> None:
-        self._kernel, self._snapshot, self._spaces = kernel, snapshot, spaces
+    """What is read of the main process of each container is read for all containers at once."""
 
-    def record(self, name: str, rows: Sequence[int], told: Told | None) -> ContainerRecord:
-        """One container of these processes."""
+    def __init__(
+        self, kernel: Kernel, snapshot: Snapshot, spaces: _Spaces, members: Sequence[Sequence[int]]
+    ) -> None:
+        self._snapshot, self._spaces = snapshot, spaces
+        self._rows = [
+            sorted(rows, key=lambda row: (snapshot.start_boottime_ns[row], snapshot.pid[row]))
+            for rows in members
+        ]
+        self._inits = [self._init(rows) for rows in self._rows]
+        self._mains = [
+            rows[0] if init is None else init for rows, init in zip(self._rows, self._inits, strict=True)
+        ]
+        mains = snapshot.tasks[np.array(self._mains, dtype=np.int64)]
+        tasks = kernel.read("task_struct", "nsproxy fs", mains)
+        uts = kernel.read("nsproxy", "uts_ns", tasks["nsproxy"])["uts_ns"]
+        self._hostnames = text_rows(kernel.read("uts_namespace", "name.nodename", uts).raw("name.nodename"))
+        root = kernel.read("fs_struct", "root.dentry", tasks["fs"])["root.dentry"]
+        inode = kernel.read("dentry", "d_inode", root)["d_inode"]
+        self._filesystems = read_filesystems(kernel, kernel.read("inode", "i_sb", inode)["i_sb"])
+
+    def record(self, number: int, name: str, told: Told | None) -> ContainerRecord:
+        """One container."""
         snapshot, spaces = self._snapshot, self._spaces.of
-        rows = sorted(rows, key=lambda row: (snapshot.start_boottime_ns[row], snapshot.pid[row]))
-        init = self._init(rows)
-        main = rows[0] if init is None else init
+        rows, init, main = self._rows[number], self._inits[number], self._mains[number]
         root, boot = snapshot.root[main], snapshot.boot_time
-        hostname, filesystem = self._read_main(main)
+        hostname = self._hostnames[number]
         cgroup = snapshot.cgroup_path[main]
         nspawn = NSPAWN.search(cgroup or "") if told is None else None
         start_ns = snapshot.start_boottime_ns[main]
@@ -148,7 +167,7 @@ class _Records:
             engine=told.engine if told else "systemd-nspawn" if nspawn else None,
             name=told.name if told else unescape(nspawn.group(1) or nspawn.group(2)) if nspawn else None,
             pod=told.pod if told else None,
-            hostname=hostname,
+            hostname=guest_text(hostname) if hostname else None,
             pids=[snapshot.pid[row] for row in rows],
             init_pid=None if init is None else snapshot.pid[init],
             key=snapshot.key(main),
@@ -157,7 +176,7 @@ class _Records:
             start_boottime_ns=start_ns,
             start_time=boot + start_ns / NS_PER_SECOND if boot is not None else None,
             root=guest_text(root.text) if root else None,
-            root_filesystem=filesystem,
+            root_filesystem=self._filesystems[number] or None,
             cgroup_path=told.path if told else cgroup,
             pid_namespace=spaces["pid"][main],
             mnt_namespace=spaces["mnt"][main],
@@ -176,17 +195,6 @@ class _Records:
         inner = self._snapshot._pids[1]
         firsts = [row for row in rows if len(inner[row]) > 1 and inner[row][-1] == 1]
         return min(firsts, key=lambda row: len(inner[row]), default=None)
-
-    def _read_main(self, row: int) -> tuple[str | None, str | None]:
-        """Host name, and the root's type of file system."""
-        kernel = self._kernel
-        task = kernel.read_one("task_struct", "nsproxy fs", int(self._snapshot.tasks[row]))
-        uts = kernel.read("nsproxy", "uts_ns", task["nsproxy"])["uts_ns"]
-        hostname = text_rows(kernel.read("uts_namespace", "name.nodename", uts).raw("name.nodename"))[0]
-        root = kernel.read("fs_struct", "root.dentry", task["fs"])["root.dentry"]
-        inode = kernel.read("dentry", "d_inode", root)["d_inode"]
-        kind = read_filesystems(kernel, kernel.read("inode", "i_sb", inode)["i_sb"])[0]
-        return guest_text(hostname) if hostname else None, kind or None
 
 
 def unescape(name: str) -> str:
