@@ -134,6 +134,14 @@ class Btf:
         found: list[int] = (np.flatnonzero(np.isin(self._kinds, wanted)) + 1).tolist()
         return found
 
+    def flag(self, type_id: int) -> bool:
+        """The flag of a kind: an enumeration is signed, a declaration is of a union."""
+        return bool(self._head(type_id)[1] >> 31)
+
+    def target(self, type_id: int) -> int:
+        """What a pointer points to, a typedef or qualifier stands for, a variable is of, a function returns."""
+        return self._head(type_id)[2]
+
     def encoding(self, type_id: int) -> tuple[bool, bool, bool]:
         """Whether an integer is signed, a character, a truth value."""
         word = int(self._words[self._head(type_id)[3] + 3]) >> 24
