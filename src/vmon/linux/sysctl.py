@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -108,8 +109,11 @@ WANTS = Wants(
 KIND_MASK, FOLDER, LINK = 0o170000, 0o040000, 0o120000
 
 
-def find_settings(kernel: Kernel, gaps: Gaps) -> list[SettingRecord]:
-    """Every setting of the guest's first namespaces, by name. BadStructure where a tree is no tree."""
+def find_settings(kernel: Kernel, gaps: Gaps, names: Sequence[str] = ()) -> list[SettingRecord]:
+    """Settings of the guest's first namespaces, by name: all, or those that match one of `names`, `*` for any text.
+
+    BadStructure where a tree is no tree.
+    """
     if not kernel.has_symbol("sysctl_table_root") or "ctl_node" not in kernel.profile.structs:
         gaps.add("settings", "not on this kernel")
         return []
@@ -124,7 +128,8 @@ def find_settings(kernel: Kernel, gaps: Gaps) -> list[SettingRecord]:
     values = _Values(kernel, gaps)
     found: dict[str, SettingRecord] = {}
     for name, data, size, mode, handler in _entries(kernel, roots, gaps):
-        if name not in found:
+        wanted = not names or any(fnmatchcase(name, pattern) for pattern in names)
+        if wanted and name not in found:
             shown = handlers.get(handler)
             found[name] = SettingRecord(
                 name=name,

@@ -156,6 +156,11 @@ def test_settings_whose_tables_name_no_variable() -> None:
     assert [(gap.what, gap.reason, gap.count) for gap in gaps.records()] == [("value", "not looked for", 1)]
     small.put(small.symbol("sysrq_always_enabled"), 1, 1)
     assert tree.read()["kernel.sysrq"] == "1"
+    # What is not asked for is not read, and not missing.
+    gaps = Gaps()
+    asked = find_settings(small.kernel(), gaps, ["kernel.t*", "*.sysrq"])
+    assert [record.name for record in asked] == ["kernel.sysrq", "kernel.tainted"]
+    assert gaps.records() == []
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_there() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmon.core.coverage import Answer, Gaps
+from vmon.core.coverage import Answer
 from vmon.linux import timer, workqueue
 from vmon.linux.where import Where
-from vmon.monitor.views.subject import Subject
+from vmon.monitor.views.subject import Subject, answer
 
 if TYPE_CHECKING:
     from vmon.core.records.deferred import TimerRecord, WorkerPoolRecord, WorkqueueRecord
@@ -23,15 +23,14 @@ class DeferredViews(Subject):
 
         BadStructure where trees or lists of them do not end.
         """
-        gaps, kernel = Gaps(), self.wide_kernel
-        return Answer(timer.find_timers(kernel, Where(kernel, gaps), gaps), gaps)
+        kernel = self.wide_kernel
+        return answer(lambda gaps: timer.find_timers(kernel, Where(kernel, gaps), gaps))
 
     def workqueues(self) -> Answer[WorkqueueRecord]:
         """Workqueues, in the order in which they were made. BadStructure where their list does not end."""
-        gaps = Gaps()
-        return Answer(workqueue.find_workqueues(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: workqueue.find_workqueues(self.wide_kernel, gaps))
 
     def worker_pools(self) -> Answer[WorkerPoolRecord]:
         """Pools of kworker threads by id, with what they run. BadStructure where their table is none."""
-        gaps, kernel = Gaps(), self.wide_kernel
-        return Answer(workqueue.find_worker_pools(kernel, Where(kernel, gaps), gaps), gaps)
+        kernel = self.wide_kernel
+        return answer(lambda gaps: workqueue.find_worker_pools(kernel, Where(kernel, gaps), gaps))

@@ -10,7 +10,7 @@ from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import UsageError
 from vmon.linux import bpf, ftrace, key, kprobe, lsm, module, printk, sysctl
 from vmon.linux.where import Where
-from vmon.monitor.views.subject import Subject
+from vmon.monitor.views.subject import Subject, answer
 
 if TYPE_CHECKING:
     from vmon.core.records.bpf import BpfMapRecord, BpfProgramRecord
@@ -36,64 +36,58 @@ class KernelViews(Subject):
 
     def modules(self) -> Answer[ModuleRecord]:
         """Loaded modules, newest first, as lsmod. BadStructure where the list has no end."""
-        gaps = Gaps()
-        return Answer(module.find_modules(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: module.find_modules(self.wide_kernel, gaps))
 
     def dmesg(self, after: int = -1) -> Answer[LogRecord]:
-        """The kernel's log, oldest first, as dmesg; of `after` only what has a higher sequence. 2 to 20 ms.
+        """The kernel's log, oldest first, as dmesg; of `after` only what has a higher sequence. 1 to 20 ms.
 
         BadStructure where the log's ring is none.
         """
-        gaps = Gaps()
-        return Answer(printk.read_log(self.wide_kernel, gaps, after), gaps)
+        return answer(lambda gaps: printk.read_log(self.wide_kernel, gaps, after))
 
     def sysctl(self, names: Sequence[str] = ()) -> Answer[SettingRecord]:
         """Settings of the kernel by name, as sysctl -a; only those that match one of `names`, `*` for any text.
 
-        All are read: 10 to 40 ms. UsageError where a name matches none.
+        5 to 40 ms. UsageError where a name matches none.
         """
-        gaps = Gaps()
-        found = sysctl.find_settings(self.wide_kernel, gaps)
+        found = answer(lambda gaps: sysctl.find_settings(self.wide_kernel, gaps, names))
         for name in names:
             if not any(fnmatchcase(record.name, name) for record in found):
                 raise UsageError(
                     f"the guest's kernel has no setting {name}",
                     hint="vmon sysctl TARGET lists those that it has",
                 )
-        kept = [record for record in found if any(fnmatchcase(record.name, name) for name in names)]
-        return Answer(kept if names else found, gaps)
+        return found
 
     def lsm(self) -> Answer[SecurityModuleRecord]:
         """Security modules in the order in which they are asked, and the level of lockdown. About a millisecond."""
-        gaps = Gaps()
-        return Answer(lsm.find_security_modules(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: lsm.find_security_modules(self.wide_kernel, gaps))
 
     def bpf_programs(self) -> Answer[BpfProgramRecord]:
         """Loaded BPF programs by id, as bpftool prog. BadStructure where the kernel's table of them is none."""
-        gaps = Gaps()
-        return Answer(bpf.find_programs(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: bpf.find_programs(self.wide_kernel, gaps))
 
     def bpf_maps(self) -> Answer[BpfMapRecord]:
         """BPF maps by id, as bpftool map. BadStructure where the kernel's table of them is none."""
-        gaps = Gaps()
-        return Answer(bpf.find_maps(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: bpf.find_maps(self.wide_kernel, gaps))
 
     def hooks(self) -> Answer[KernelHookRecord]:
         """Kprobes, kretprobes and functions that ftrace hooks, by address; 5 ms, once 200 more for the symbols' names.
 
         BadStructure where the kernel's tables of them are none.
         """
-        gaps, kernel = Gaps(), self.wide_kernel
-        where = Where(kernel, gaps)
-        found = kprobe.find_kprobes(kernel, where, gaps) + ftrace.find_traced(kernel, where, gaps)
-        return Answer(found, gaps)
+        kernel = self.wide_kernel
+
+        def read(gaps: Gaps) -> list[HookRecord]:
+            where = Where(kernel, gaps)
+            return kprobe.find_kprobes(kernel, where, gaps) + ftrace.find_traced(kernel, where, gaps)
+
+        return answer(read)
 
     def keys(self) -> Answer[KeyRecord]:
         """Keys and keyrings by serial number, without what they hold. BadStructure where their tree is none."""
-        gaps = Gaps()
-        return Answer(key.find_keys(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: key.find_keys(self.wide_kernel, gaps))
 
     def key_users(self) -> Answer[KeyUserRecord]:
         """Users who have keys, and how many. BadStructure where their tree is none."""
-        gaps = Gaps()
-        return Answer(key.find_key_users(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: key.find_key_users(self.wide_kernel, gaps))

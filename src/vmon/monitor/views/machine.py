@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmon.core.coverage import Answer, Gaps
+from vmon.core.coverage import Answer
 from vmon.linux import cpu, vmstat
-from vmon.monitor.views.subject import Subject
+from vmon.monitor.views.subject import Subject, answer
 
 if TYPE_CHECKING:
     from vmon.core.records.machine import CpuRecord, MemoryRecord
@@ -22,10 +22,8 @@ class MachineViews(Subject):
 
         BadStructure where the kernel's counters are none.
         """
-        gaps = Gaps()
-        return Answer(vmstat.read_meminfo(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: vmstat.read_meminfo(self.wide_kernel, gaps))
 
     def cpus(self) -> Answer[CpuRecord]:
         """Every CPU that is present, what it is and where its time went. Less than a millisecond a CPU."""
-        gaps = Gaps()
-        return Answer(cpu.find_cpus(self.wide_kernel, gaps), gaps)
+        return answer(lambda gaps: cpu.find_cpus(self.wide_kernel, gaps))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from vmon.core.coverage import Answer, Gaps
+from vmon.linux.retry import settled
 
 if TYPE_CHECKING:
     from vmon.linux.kernel import Kernel
@@ -26,3 +30,12 @@ class Subject:
     @abstractmethod
     def snapshot(self) -> Snapshot:
         """All processes as columns."""
+
+
+R = TypeVar("R")
+
+
+def answer(read: Callable[[Gaps], list[R]]) -> Answer[R]:
+    """The records that `read` gives, with its gaps; tried again where the guest moved under it."""
+    gaps = Gaps()
+    return Answer(settled(read, gaps), gaps)
