@@ -20,6 +20,7 @@ import vmon
 from tests.guest.conftest import say
 from vmon.core.errors import NoSuchProcess, NotMapped, RulesError, UsageError
 from vmon.lab.guest import LabGuest
+from vmon.linux.usermem import UserMemory
 
 PAGE = 4096
 NEEDLE, WIDE = "vmon-needle-7f3a", "wide-needle!"
@@ -165,15 +166,35 @@ def test_pages_on_swap_are_told(prepared: Prepared, vm: vmon.VirtualMachine) -> 
         assert read[page * PAGE : (page + 1) * PAGE] == expected
 
 
-def test_shared_memory_that_nobody_maps_is_told(prepared: Prepared, vm: vmon.VirtualMachine) -> None:
+def test_shared_memory_that_nobody_maps_is_found_in_the_page_cache(
+    prepared: Prepared, vm: vmon.VirtualMachine
+) -> None:
     start, size = prepared.areas["shared"]
     read = vm.process(prepared.pid).read_memory(start, size)
     present = prepared.pagemap(start, size) >> np.uint64(63)
     assert present.tolist() == [0] * 4 + [1] * 4
-    assert read[4 * PAGE :] == b"".join(filled("shared", page) for page in range(4, 8))
-    assert [(part.address, part.size, part.reason) for part in read.missing] == [
-        (start, 4 * PAGE, "not resident")
-    ]
+    assert read == b"".join(filled("shared", page) for page in range(8))
+    assert read.missing == []
+
+
+def test_a_program_is_there_whole_though_it_touched_a_part(
+    prepared: Prepared, vm: vmon.VirtualMachine, overlay: Path
+) -> None:
+    process = vm.process(prepared.pid)
+    file = (overlay / "lab" / "memory").read_bytes()
+    unmapped = 0
+    for area in process.maps():
+        if area.path != "/lab/memory":
+            continue
+        read = process.read_memory(area.start, area.end - area.start)
+        assert read.missing == []
+        for page, entry in enumerate(prepared.pagemap(area.start, len(read)).tolist()):
+            present, of_file = entry >> 63 & 1, entry >> 61 & 1
+            unmapped += not present
+            part = file[area.offset + page * PAGE :][:PAGE]
+            if of_file or not present:
+                assert read[page * PAGE :][: len(part)] == part, (area, page)
+    assert unmapped > 0
 
 
 def test_guard_pages_are_told(prepared: Prepared, vm: vmon.VirtualMachine) -> None:
@@ -213,7 +234,9 @@ def test_reads_at_odd_places(prepared: Prepared, vm: vmon.VirtualMachine) -> Non
 def test_all_present_pages_of_a_whole_process(prepared: Prepared, vm: vmon.VirtualMachine) -> None:
     process = vm.process(prepared.pid)
     snapshot = vm.snapshot()
-    memory = snapshot.memory(snapshot.pid.index(prepared.pid))
+    mm = snapshot.mm(snapshot.pid.index(prepared.pid))
+    assert mm is not None
+    memory = UserMemory(snapshot.kernel, mm)
     for area, record in zip(memory.areas, process.maps(), strict=True):
         assert (area.start, area.end) == (record.start, record.end)
         seen = np.zeros((area.end - area.start) // PAGE, dtype=bool)
@@ -348,6 +371,7 @@ def test_scan(prepared: Prepared, vm: vmon.VirtualMachine, tmp_path: Path) -> No
             condition: all of them
         }}
         rule of_none {{ strings: $a = "page 7 of none" condition: $a }}
+        rule program {{ condition: uint32(0) == 0x464c457f }}
         rule of_nobody {{ strings: $a = "nobody has this text 91c2" condition: $a }}
         """,
     )
@@ -370,9 +394,16 @@ def test_scan(prepared: Prepared, vm: vmon.VirtualMachine, tmp_path: Path) -> No
         (prepared.areas["none"][0] + 7 * PAGE, "---p")
     ]
     assert not [record for record in seen if record.rule == "of_nobody"]
+    # A page that nobody touched since the program was started: out of the page cache.
+    programs = {
+        record.address: record.area
+        for record in seen
+        if (record.rule, record.pid) == ("program", prepared.pid)
+    }
+    assert programs[0x400000] == "/lab/memory"
     assert "swapped" in {gap.reason for gap in seen.coverage}
-    assert len(vm.scan([file], pids=[prepared.pid])) == len(own) + len(hidden)
-    assert vm.scan([file], pids=[1]) == []
+    assert len(vm.scan([file], pids=[prepared.pid])) == len(own) + len(hidden) + len(programs)
+    assert {record.rule for record in vm.scan([file], pids=[1])} <= {"program"}
 
 
 def test_scan_of_the_kernel(prepared: Prepared, vm: vmon.VirtualMachine, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gva
 from vmon.core.coverage import GapRecord
-from vmon.core.errors import GuestDataError, NoSuchProcess, NotMapped
+from vmon.core.errors import GuestDataError, NoSuchProcess
 from vmon.core.records.process import (
     EnvRecord,
     FileRecord,
@@ -32,7 +32,7 @@ from vmon.linux import cgroup, cred, dentry, mm, namespace, openfiles, system, t
 from vmon.linux.coverage import gaps_of
 from vmon.linux.kernel import Kernel, distinct
 from vmon.linux.openfiles import OpenFiles
-from vmon.linux.usermem import UserMemory
+from vmon.linux.usermem import UserMemory, memory_of
 
 PARTS = (task, cred, mm, dentry, openfiles, namespace, cgroup, tty, system, usermem, vma)
 WANTS = reduce(or_, (part.WANTS for part in PARTS))
@@ -337,10 +337,7 @@ class Snapshot:
             users[row] += int(more["utime"].sum())
             systems[row] += int(more["stime"].sum())
             runs[row] += int(more["se.sum_exec_runtime"].sum())
-        before_user, before_system = (
-            signal["prev_cputime.utime"].tolist(),
-            signal["prev_cputime.stime"].tolist(),
-        )
+        before_user, before_system = (signal[f"prev_cputime.{kind}"].tolist() for kind in ("utime", "stime"))
         times = []
         for row in range(len(self)):
             user, kernel_time = task.adjust_cpu_times(
@@ -377,14 +374,8 @@ class Snapshot:
 
     def maps(self, row: int) -> list[MapRecord]:
         """Address space of one process; empty for a kernel thread or a zombie."""
-        columns, which, gvas = self._mms
-        at = int(which[row])
-        if at < 0:
-            return []
-        heap = (int(columns["start_brk"][at]), int(columns["brk"][at]))
-        stack = int(columns["start_stack"][at])
-        mm = Gva(int(gvas[at]))
-        return vma.map_records(self.kernel, self._paths, self.pid[row], mm, heap, stack)
+        mm = self.mm(row)
+        return vma.map_records(self.kernel, self._paths, self.pid[row], mm) if mm is not None else []
 
     def mm(self, row: int) -> Gva | None:
         """Address of its mm_struct; None for a kernel thread or a zombie."""
@@ -394,11 +385,7 @@ class Snapshot:
 
     def memory(self, row: int) -> UserMemory:
         """The memory of one process. NotMapped for a kernel thread or a zombie, which have none."""
-        found = self.mm(row)
-        if found is None:
-            what = f"process {self.pid[row]} has no memory of its own"
-            raise NotMapped(what, hint="kernel threads and zombies have none")
-        return UserMemory(self.kernel, found)
+        return memory_of(self.kernel, self.mm(row), self.pid[row])
 
     def environ(self, row: int) -> list[EnvRecord] | None:
         """Environment of one process; None when its pages are not in memory."""

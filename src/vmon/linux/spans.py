@@ -37,7 +37,7 @@ class State(IntEnum):
 
 
 WHY: dict[State, tuple[Reason, str]] = {
-    State.ABSENT: ("not resident", "pages of files or shared memory that are not mapped in"),
+    State.ABSENT: ("not resident", "pages of files or shared memory, not read in"),
     State.SWAPPED: ("swapped", ""),
     State.MOVING: ("torn", "pages that the guest was moving"),
     State.GUARD: ("unreadable", "guard pages"),

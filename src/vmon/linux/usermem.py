@@ -2,9 +2,10 @@
 
 Reads page tables below mm->pgd, whole tables at a time, and the areas of the mm. A private page that was never touched
 has an empty entry and reads as zeros. An entry that is not present but not empty is a page that may not be accessed
-(PROT_NONE: its frame number stands there inverted), one on swap, one that is being moved, or a marker. A hostile guest
-owns its tables: each page of RAM is taken for a table at most once, and what all pages of a process together may be is
-bounded. When the guest changes a table meanwhile, the old or the new page is read.
+(PROT_NONE: its frame number stands there inverted), one on swap, one that is being moved, or a marker. What is empty in
+the area of a file is what the file's page cache has, as a process that touched it would get. A hostile guest owns its
+tables: each page of RAM is taken for a table at most once, and who searches all of a process bounds it. When the guest
+changes a table meanwhile, the old or the new page is read.
 Sources: arch/x86/include/asm/{pgtable-invert,pgtable_64}.h, include/linux/{swap,swapops}.h.
 """
 
@@ -21,15 +22,22 @@ from vmon.arch.x86_64.paging import FRAME_MASK, LEVELS, NOT_MAPPED, PAGE_SIZE_BI
 from vmon.arch.x86_64.ranges import Leaves, RangeWalk
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa, Gva
 from vmon.core.coverage import Gaps
-from vmon.core.errors import BadStructure, NoSuchProcess, NotMapped, UsageError
+from vmon.core.errors import BadStructure, GuestDataError, NoSuchProcess, NotMapped, UsageError
 from vmon.core.records.memory import Memory, MissingRecord
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
-from vmon.linux import vma
+from vmon.linux import pagecache, vma
 from vmon.linux.kernel import Kernel
 from vmon.linux.spans import WHY, Spans, State, copy_frames, lacking, merged, tell
 
-WANTS = Wants(symbols=("nr_swapfiles",), structs={"mm_struct": "pgd", "task_struct": "pid mm"}) | vma.WANTS
+WANTS = (
+    vma.WANTS
+    | pagecache.WANTS
+    | Wants(
+        symbols=("nr_swapfiles",),
+        structs={"mm_struct": "pgd", "task_struct": "pid mm", "file": "f_mapping"},
+    )
+)
 PROT_NONE = 1 << 8
 """_PAGE_PROTNONE is the bit that is "global" in an entry that is present."""
 SWAP_TYPE_SHIFT, SWAP_OFFSET_SHIFT = 59, 9
@@ -61,6 +69,23 @@ class Area:
     offset_pages: int
     private: bool
     """Whether what was never touched reads as zeros: no file and no driver answers for it."""
+
+
+def cached_pages(kernel: Kernel) -> CachedPages | None:
+    """Finds them by the file's page cache; None where the kernel's profile was not asked for what that needs."""
+    if not kernel.profile.has("address_space", "i_pages") or not kernel.profile.has("file", "f_mapping"):
+        return None
+
+    def find(file: Gva, first: int, count: int) -> tuple[Column, Column]:
+        try:
+            mapping = int(kernel.read_one("file", "f_mapping", file)["f_mapping"][0])
+            return pagecache.each_page(pagecache.find_pages(kernel, Gva(mapping), (first, first + count - 1)))
+        except GuestDataError:
+            # A file that is not there any more: none of its pages is known.
+            nothing = np.zeros(0, dtype=np.uint64)
+            return nothing, nothing
+
+    return find
 
 
 class UserMemory:
@@ -267,6 +292,14 @@ class UserMemory:
             self._kernel, data, spans.gvas[there] - np.uint64(base), spans.gpas[there], spans.sizes[there]
         )
         return lacking(spans)
+
+
+def memory_of(kernel: Kernel, mm: Gva | None, pid: int) -> UserMemory:
+    """The memory of a process, pages of its files out of the page cache too. NotMapped where it has none."""
+    if mm is None:
+        what = f"process {pid} has no memory of its own"
+        raise NotMapped(what, hint="kernel threads and zombies have none")
+    return UserMemory(kernel, mm, cached_pages(kernel))
 
 
 def require_mm(kernel: Kernel, task: int, pid: int, mm: Gva | None) -> None:

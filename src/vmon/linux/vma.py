@@ -117,10 +117,11 @@ def _descend(
         low = pivot + 1
 
 
-def map_records(
-    kernel: Kernel, paths: Paths, pid: int, mm: Gva, heap: tuple[int, int], stack: int
-) -> list[MapRecord]:
-    """Every area of one mm as /proc/PID/maps has it; `heap` is start_brk and brk."""
+def map_records(kernel: Kernel, paths: Paths, pid: int, mm: Gva) -> list[MapRecord]:
+    """Every area of one mm as /proc/PID/maps has it."""
+    places = kernel.read_one("mm_struct", "start_brk brk start_stack", mm)
+    heap = (int(places["start_brk"][0]), int(places["brk"][0]))
+    stack = int(places["start_stack"][0])
     _, areas = find_vmas(kernel, mm)
     files = kernel.read("file", "f_path.mnt f_path.dentry f_inode", areas["vm_file"])
     mounts, dentries = files["f_path.mnt"], files["f_path.dentry"]

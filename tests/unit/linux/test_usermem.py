@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from tests.unit.kernel.build import HUGE, NX, PRESENT, USER, WRITABLE
 from tests.unit.kernel.fuzz import WORD_VALUES, steady
+from tests.unit.linux.files import Files
 from tests.unit.linux.space import PAGE, Space, swap_entry
 from vmon.core.address import Gva
 from vmon.core.errors import BadStructure, GuestDataError, NotMapped, UsageError
 from vmon.kernel.columns import Column
 from vmon.linux.spans import State
-from vmon.linux.usermem import PROT_NONE, VM_UFFD_MISSING
+from vmon.linux.usermem import PROT_NONE, VM_UFFD_MISSING, cached_pages
 
 AT = 0x7F00_0000_0000
 MASK = 0x000F_FFFF_FFFF_F000
@@ -270,3 +271,23 @@ def test_any_entries_are_read_or_told(words: list[tuple[int, int, int]]) -> None
     assert sum(part.size for part in read.missing) == PAGE * sum(
         gap.count for gap in read.coverage if not gap.detail.startswith("page tables")
     )
+
+
+def test_a_profile_that_was_not_asked_for_the_page_cache() -> None:
+    assert cached_pages(Space().small.kernel()) is None
+
+
+def test_pages_of_a_file_by_its_page_cache() -> None:
+    files = Files()
+    node = files.inode()
+    files.fill(node, b"".join(b"%4d" % index + bytes(PAGE - 4) for index in range(9)), without=[3])
+    file, nothing = files.file(node), files.small.alloc(64)
+    find = cached_pages(files.kernel())
+    assert find is not None
+    indexes, frames = find(file, 2, 4)
+    assert set(indexes.tolist()) >= {2, 4, 5} and 3 not in indexes.tolist()
+    for index, frame in zip(indexes.tolist(), frames.tolist(), strict=True):
+        assert files.small.ram[frame : frame + 4] == b"%4d" % index
+    # Files that are not there, or no files.
+    for wild in (0, 0xFFFF_FE00_0000_0000, 0x1234, nothing):
+        assert [column.tolist() for column in find(Gva(wild), 0, 100)] == [[], []]
