@@ -78,7 +78,7 @@ class KernelViews(Subject):
         """
         kernel = self.wide_kernel
 
-        def read(gaps: Gaps) -> list[HookRecord]:
+        def read(gaps: Gaps) -> list[KernelHookRecord]:
             where = Where(kernel, gaps)
             return kprobe.find_kprobes(kernel, where, gaps) + ftrace.find_traced(kernel, where, gaps)
 
