@@ -11,6 +11,7 @@ from tests.house.sources import ROOT, SOURCE
 UNIT = ROOT / "tests" / "unit"
 TESTS = sorted(UNIT.rglob("test_*.py"))
 # Modules that have no test file of their own, each for a reason.
+CHECKS = ("processes", "credentials", "modules", "sockets", "pointers", "executable", "habits", "run")
 WITHOUT = {
     "core/address.py": "types alone",
     "core/events.py": "types alone",
@@ -26,7 +27,7 @@ WITHOUT = {
     "monitor/views/kernel.py": "the guest tests go through it from end to end",
     "monitor/views/findings.py": "the guest tests go through it from end to end",
     **dict.fromkeys(
-        (f"check/{name}.py" for name in ("processes", "credentials", "modules", "pointers", "habits", "run")),
+        (f"check/{name}.py" for name in CHECKS),
         "the guest tests plant what it looks for; what it reads by has tests of its own",
     ),
     "monitor/views/containers.py": "the guest tests go through it from end to end",

@@ -108,6 +108,30 @@ KINDS: dict[str, Kind] = {
         "{} holds an address that is in no code of the kernel or of a module that is known",
         "a kind of generated code that vmon does not know",
     ),
+    "code.unknown": Kind(
+        "critical",
+        ("T1014", "T1547.006"),
+        "the kernel may execute memory at {} that belongs to nothing it knows",
+        "a kernel that is loaded for kexec or kdump, or a kind of generated code that vmon does not know",
+    ),
+    "code.writable": Kind(
+        "high",
+        ("T1014",),
+        "the kernel may execute and write the memory at {}",
+        "an old module or a debugger: kernels keep the two apart",
+    ),
+    "socket.hidden": Kind(
+        "critical",
+        ("T1014", "T1564"),
+        "{} is in none of the kernel's tables, so /proc/net and ss do not show it",
+        "a connection that was being made or closed: look again",
+    ),
+    "socket.nobody": Kind(
+        "medium",
+        ("T1014",),
+        "{} is held by no process and is not the kernel's own",
+        "a descriptor on its way to another process, or held by a thread that has a table of its own",
+    ),
     "process.memfd": Kind(
         "high",
         ("T1620",),

@@ -224,7 +224,7 @@ class _Look:
         rows = rows[~self._code.known(words[rows])]
         rows = rows[executable(kernel, words[rows])]
         if in_module and not kernel.has_symbol("pack_list"):
-            rows = rows[~_in_filters(kernel, words[rows])]
+            rows = rows[~in_filters(kernel, words[rows])]
         for row, value in zip(rows.tolist(), words[rows].tolist(), strict=True):
             place = start + 8 * row
             evidence = [f"{place:#x} holds {value:#x}, which is executable"]
@@ -252,7 +252,7 @@ def executable(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
     return may
 
 
-def _in_filters(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
+def in_filters(kernel: Kernel, gvas: Column) -> NDArray[np.bool_]:
     """Whether the page of each address looks like a filter's: a count of pages, then traps up to where it starts.
 
     Up to 5.17 filters of sockets and seccomp have pages of their own and stand on no list, and a module's data may

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from vmon.check import credentials, defences, habits, modules, pointers, processes, text
+from vmon.check import credentials, defences, executable, habits, modules, pointers, processes, sockets, text
 from vmon.check.defences import Expectation
 from vmon.check.text import Fingerprint
 from vmon.core.coverage import Answer, Gaps
@@ -25,11 +25,23 @@ WANTS = (
     | credentials.WANTS
     | modules.WANTS
     | pointers.WANTS
+    | executable.WANTS
     | text.WANTS
+    | sockets.WANTS
     | habits.WANTS
     | defences.WANTS
 )
-SUBJECTS = ("processes", "credentials", "modules", "pointers", "text", "habits", "defences")
+SUBJECTS = (
+    "processes",
+    "credentials",
+    "modules",
+    "sockets",
+    "pointers",
+    "executable",
+    "text",
+    "habits",
+    "defences",
+)
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 
 
@@ -72,6 +84,10 @@ def _checks(kernel: Kernel, basis: Basis, gaps: Gaps) -> dict[str, Callable[[], 
         "modules": lambda: modules.check_modules(kernel, gaps),
         "pointers": lambda: pointers.check_pointers(
             kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.registers
+        ),
+        "sockets": lambda: sockets.check_sockets(kernel, gaps),
+        "executable": lambda: executable.check_executable(
+            kernel, gaps, lambda seen: known_code(kernel, basis, seen)
         ),
         "text": lambda: text.check_text(
             kernel, gaps, lambda seen: known_code(kernel, basis, seen), basis.abi, basis.before, basis.image

@@ -34,6 +34,9 @@ WANTS = module.WANTS | Wants(
         "ftrace_ops_trampoline_list",
         "kprobe_insn_slots",
         "kprobe_optinsn_slots",
+        "real_mode_header",
+        "real_mode_blob",
+        "real_mode_blob_end",
     ),
     structs={
         "bpf_ksym": "start end name lnode",
@@ -78,6 +81,13 @@ class CodeMap:
         inside: NDArray[np.bool_] = (place > 0) & (gvas < ends[np.maximum(place, 1) - 1])
         return inside
 
+    def touches(self, gvas: Column, size_bytes: int) -> NDArray[np.bool_]:
+        """Whether somebody's code lies anywhere in the bytes from each address."""
+        starts, ends = self._bounds
+        place = np.searchsorted(starts, gvas + np.uint64(size_bytes - 1), side="right")
+        inside: NDArray[np.bool_] = (place > 0) & (gvas < ends[np.maximum(place, 1) - 1])
+        return inside
+
     def at(self, gva: int) -> CodeArea | None:
         """Whose code an address is in."""
         return next((area for area in self.areas if area.start <= gva < area.end), None)
@@ -92,6 +102,7 @@ def find_code(kernel: Kernel, gaps: Gaps, others: Iterable[CodeArea] = ()) -> Co
         ("BPF packs", _bpf_packs),
         ("ftrace trampolines", _trampolines),
         ("kprobe pages", _kprobe_pages),
+        ("real-mode code", _real_mode),
     )
     for what, find in kinds:
         try:
@@ -155,6 +166,15 @@ def _trampolines(kernel: Kernel) -> list[CodeArea]:
     # Each has pages of its own.
     pages = ((start, -(-size // PAGE_SIZE_BYTES) * PAGE_SIZE_BYTES) for start, size in rows if start and size)
     return [_area(start, size, "ftrace", "trampoline") for start, size in pages]
+
+
+def _real_mode(kernel: Kernel) -> list[CodeArea]:
+    """What starts further CPUs, in low memory. Source: arch/x86/realmode/init.c."""
+    names = ("real_mode_header", "real_mode_blob", "real_mode_blob_end")
+    if not all(kernel.has_symbol(name) for name in names):
+        return []
+    start = kernel.memory.u64(kernel.symbol("real_mode_header"))
+    return [_area(start, kernel.symbol(names[2]) - kernel.symbol(names[1]), "kernel", "real mode")]
 
 
 def _kprobe_pages(kernel: Kernel) -> list[CodeArea]:

@@ -45,7 +45,7 @@ class Leaves:
 
 
 class RangeWalk:
-    """Walks the lower half of the addresses, that of processes, under one root."""
+    """Walks a range of addresses under one root; a range is of one half, that of processes or that of the kernel."""
 
     def __init__(self, phys: ReadPhys, root: Gpa, la57: bool) -> None:
         self._phys = phys
@@ -58,13 +58,20 @@ class RangeWalk:
         """Tables left out because they are not in RAM."""
 
     def leaves(self, start: int, end: int) -> Iterator[Leaves]:
-        """What is not empty, in pieces of at most 8 GiB of addresses. Microseconds where there is nothing."""
+        """What is not empty, in pieces of at most 8 GiB of addresses. Microseconds where there is nothing.
+
+        A range that starts in the half of processes ends with it.
+        """
         self._seen = {self._root}
-        top = self._levels[0]
-        last = min(end, ENTRIES // 2 << top.shift) - 1
-        if start <= last:
-            tables = np.array([self._root], dtype=np.uint64)
-            yield from self._below(0, tables, np.zeros(1, dtype=np.uint64), start, last)
+        half = ENTRIES // 2 << self._levels[0].shift
+        # The kernel's half follows in the table; its addresses have all bits above set.
+        above = (1 << 64) - 2 * half if start >= 1 << 63 else 0
+        start, last = start - above, min(end - above, 2 * half if above else half) - 1
+        if not 0 <= start <= last:
+            return
+        tables = np.array([self._root], dtype=np.uint64)
+        for found in self._below(0, tables, np.zeros(1, dtype=np.uint64), start, last):
+            yield Leaves(found.gvas + np.uint64(above), found.sizes, found.entries) if above else found
 
     def _below(self, depth: int, tables: Words, bases: Words, start: int, last: int) -> Iterator[Leaves]:
         level = self._levels[depth]

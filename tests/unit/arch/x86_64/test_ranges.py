@@ -52,10 +52,15 @@ def test_pages_of_every_size_in_order(la57: bool) -> None:
 
 
 @LA57
-def test_the_kernels_half_is_not_walked(la57: bool) -> None:
+def test_each_half_is_walked_by_itself(la57: bool) -> None:
     tables = Tables(la57)
     tables.tables.map(0xFFFF_8880_0000_0000, 0x5000)
     assert found(tables, 0, 1 << 64) == []
+    page = 0xFFFF_8880_0000_0000
+    assert found(tables, page, page + 1) == [(page, 4096, 0x5000)]
+    assert found(tables, 1 << 63, 1 << 64) == []  # no canonical address
+    start = 0xFF00_0000_0000_0000 if la57 else 0xFFFF_8000_0000_0000
+    assert found(tables, start, 1 << 64) == [(page, 4096, 0x5000)]
 
 
 def test_entries_that_are_not_present_are_given_as_they_are() -> None:
