@@ -79,6 +79,10 @@ def test_a_guest_without_types(guest: LabGuest, file: Path, no_saved_profile: Ca
             assert [record.name for record in vm.modules()] == told
             with pytest.raises(NotSupported):
                 vm.isf()
+            entry = vm.wide_kernel.all_types.find("module")
+            assert (
+                entry and vm.wide_kernel.all_types.size_bytes(entry) == vm.wide_kernel.profile["module"].size
+            )
         with vmon.attach(guest.name, symbols=file) as vm:
             assert vm.guest.profile_from_cache, "what was learnt from it is kept"
         with pytest.raises(NoTypeInformation):

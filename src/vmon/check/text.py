@@ -173,7 +173,7 @@ def _against_file(kernel: Kernel, masked: Masked, image: Vmlinux) -> dict[Hashab
     count = min(len(masked.data), len(data) - first)
     now = np.frombuffer(masked.text.data, dtype=np.uint8)[:count]
     differs = (now != data[first : first + count]) & ~masked.open[:count]
-    for places, lengths in image.changed_at_boot(kernel.types):
+    for places, lengths in image.changed_at_boot(kernel.all_types):
         starts = places - np.int64(linked + first - (1 << 64))
         inside = (starts >= 0) & (starts + lengths <= count)
         starts, sizes = starts[inside], lengths[inside]

@@ -33,11 +33,11 @@ def target_argument(function: F) -> F:
         callback=_keep_symbols,
         help="For a kernel without BTF: its types from a Volatility symbol file or a vmlinux.",
     )(function)
-    return ram_target_argument(function)
+    return bare_target_argument(function)
 
 
-def ram_target_argument(function: F) -> F:
-    """The TARGET argument of a command that asks nothing of the guest's kernel."""
+def bare_target_argument(function: F) -> F:
+    """The TARGET argument of a command to which types from a file mean nothing."""
     return click.argument("target", metavar="TARGET")(function)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from vmon.cli.attached import ram_target_argument
+from vmon.cli.attached import bare_target_argument
 from vmon.cli.output import human_size
 from vmon.core.text import printable
 from vmon.monitor.attach import LONGEST_DUMP_PAUSE_S
@@ -19,7 +19,7 @@ QUIET_S = 2.0
 
 
 @click.command()
-@ram_target_argument
+@bare_target_argument
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option("--format", "form", type=click.Choice(("raw", "elf", "lime")), default="elf", show_default=True)
 @click.option("--force", is_flag=True, help="Replace the file when it is there already.")

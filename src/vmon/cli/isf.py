@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from vmon.cli.attached import attached, target_argument
+from vmon.cli.attached import attached, bare_target_argument
 from vmon.cli.output import human_size
 from vmon.core.text import printable
 
 
 @click.command()
-@target_argument
+@bare_target_argument
 @click.option(
     "-o",
     "--output",

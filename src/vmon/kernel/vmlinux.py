@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmon.core.errors import UsageError
-from vmon.kernel.btf import Btf
 from vmon.kernel.notes import find_build_id
+from vmon.kernel.types import Types
 
 SECTION = struct.Struct("<IIQQQQIIQQ")
 SHT_NOBITS = 8
@@ -127,7 +127,7 @@ class Vmlinux:
         kinds = [(8, 1), (4, -1), (4, 1)] if len(blocks) == 3 else [(8, 1), (4, 1)]
         return [(block, width, sign) for block, (width, sign) in zip(blocks, kinds, strict=True)]
 
-    def changed_at_boot(self, types: Btf) -> list[tuple[Places, NDArray[np.int64]]]:
+    def changed_at_boot(self, types: Types) -> list[tuple[Places, NDArray[np.int64]]]:
         """(addresses, lengths) of instructions that the kernel changes once, as it starts."""
         found = [self._alternatives(types), self._paravirt()]
         found += [self._relative(name, length) for name, length in CHANGED.items()]
@@ -147,7 +147,7 @@ class Vmlinux:
         places = _signed(section.address) + 4 * np.arange(distances.size, dtype=np.int64) + distances
         return places, np.full(places.shape, length, dtype=np.int64)
 
-    def _alternatives(self, types: Btf) -> tuple[Places, NDArray[np.int64]]:
+    def _alternatives(self, types: Types) -> tuple[Places, NDArray[np.int64]]:
         """struct alt_instr grew and shrank: its layout is asked of the guest's types."""
         section, type_id = self.section(".altinstructions"), types.find("alt_instr")
         if section is None or type_id is None:

@@ -5,6 +5,7 @@ Reads through KernelMemory. No value of the guest is kept here; only compiled re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +14,11 @@ from vmon.core.address import Gpa, Gva
 from vmon.core.errors import BadStructure, GuestDataError
 from vmon.kernel.btf import MAX_BTF_BYTES, Btf
 from vmon.kernel.columns import Column, Columns, StructReader, text_rows
-from vmon.kernel.learn import read_kallsyms
+from vmon.kernel.learn import GivenTypes, read_kallsyms
 from vmon.kernel.memory import KernelMemory
 from vmon.kernel.profile import KernelProfile
 from vmon.kernel.symbols import SymbolTable
+from vmon.kernel.types import Types
 
 SHORT_BYTES = 64
 
@@ -24,9 +26,16 @@ SHORT_BYTES = 64
 class Kernel:
     """One identified kernel, ready to be read."""
 
-    def __init__(self, memory: KernelMemory, profile: KernelProfile) -> None:
+    def __init__(
+        self,
+        memory: KernelMemory,
+        profile: KernelProfile,
+        given: Callable[[], GivenTypes] | None = None,
+    ) -> None:
+        """`given` loads what the user gave in place of the kernel's own types."""
         self.memory = memory
         self.profile = profile
+        self._given = given
         self.last_tasks: list[int] = []
         """Where tasks were when they were last walked: a hint on where to read, never an answer."""
         self._readers: dict[tuple[str, str], StructReader] = {}
@@ -54,6 +63,11 @@ class Kernel:
         """Every type of the kernel proper (modules have their own), decoded when first asked for: 10 to 30 ms."""
         start, end = self.symbol("__start_BTF"), self.symbol("__stop_BTF")
         return Btf(self.memory.read(start, min(max(end - start, 0), MAX_BTF_BYTES + 1)))
+
+    @cached_property
+    def all_types(self) -> Types:
+        """The same, or what the user gave in their place: for what asks of layouts alone. BadStructure."""
+        return self.types if self._given is None else self._given().types
 
     def percpu(self, name: str) -> int:
         """What the base of a CPU's own area is added to, to reach a per-CPU variable. BadStructure as above."""

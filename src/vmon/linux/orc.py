@@ -51,7 +51,7 @@ class OrcFormat:
 
     def __init__(self, kernel: Kernel) -> None:
         self._layout = kernel.profile["orc_entry"]
-        types = kernel.types
+        types = kernel.all_types
         entry = types.find("orc_entry")
         names = ("sp_reg", "bp_reg", "type", "end")
         members = {name: types.path(entry, name) for name in names} if entry is not None else {}

@@ -157,7 +157,7 @@ class VirtualMachine(Acts, views.Views):
         if connection.watch is not None:
             # Those up to here, and those of the firmware before it boots, belong to this boot.
             self._resets = connection.watch.state().resets
-        return identity, Kernel(KernelMemory(connection.ram, identity.bases), identity.profile)
+        return identity, Kernel(KernelMemory(connection.ram, identity.bases), identity.profile, self._given)
 
     def _still_there(self, *, closely: bool) -> bool:
         """Whether the identified kernel is the one that runs. Microseconds; a monitor round trip 4 times a second.
@@ -213,7 +213,7 @@ class VirtualMachine(Acts, views.Views):
             shelf = self._shelf_for(WIDE_WANTS)
             rodata = rodata_of(self._identity)
             profile = profile_at(self._connection.ram, rodata, WIDE_WANTS, shelf, self._given)
-            self._wider = kernel, Kernel(kernel.memory, profile)
+            self._wider = kernel, Kernel(kernel.memory, profile, self._given)
         return self._wider[1]
 
     @property
