@@ -104,6 +104,8 @@ class Isf(NamedTypes):
             if raw is None:
                 return None
             found = _decode(raw, _UserType, name)
+            if not found.size and not found.fields:
+                return None  # what is only declared stands in a file like this
             fields = tuple(_field(name, word, field) for word, field in found.fields.items())
             kind: Kind = "union" if found.kind == "union" else "struct"
             self._composites[name] = Composite(kind, found.size, fields)

@@ -46,6 +46,11 @@ def test_layouts_are_those_of_the_btf_that_it_was_made_of() -> None:
     assert resolve_structs(small(), WANTS, "isf")[0]["list_head"]["next"].source == "isf"
 
 
+def test_what_is_only_declared_is_not_there() -> None:
+    assert small().find("never_defined") is None
+    assert "never_defined" in make()["user_types"]
+
+
 def test_enumerations() -> None:
     found, missing = resolve_enums(small(), WANTS)
     assert found == {"colour": {"RED": 0, "BLUE": -1}, "wide": {"MUCH": 1 << 40}}
