@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 from click.testing import CliRunner
 
 import vmon
 from tests.guest.conftest import say
+from vmon.arch.x86_64.paging import FRAME_MASK, NO_EXECUTE, PAGE_SIZE_BIT, levels_for
 from vmon.cli import cli
-from vmon.core.address import Gva
+from vmon.core.address import Gpa, Gva
 from vmon.core.ports import WritePhys
 from vmon.core.records.finding import FindingRecord
 from vmon.lab import matrix
 from vmon.lab.guest import LabGuest
-from vmon.linux import pidtable, xarray
+from vmon.linux import inet, pidtable, xarray
 from vmon.linux.kernel import Kernel
 from vmon.linux.task import find_tasks
 
+T = TypeVar("T")
 SWAPON = 167
 """A system call that nobody makes here."""
 VECTOR = 200
@@ -180,6 +184,76 @@ def test_a_module_off_the_list(guest: LabGuest, machine: vmon.VirtualMachine) ->
         say(guest, "rmmod veth; rmmod tun; rmmod llc; true")
 
 
+def test_a_socket_out_of_the_tables(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    """A listening socket taken off its chain: netstat shows it no more, the process still holds it."""
+    port = 47_123
+    pid = say(guest, f"nc -l -p {port} >/dev/null 2>&1 & echo $!").strip()
+    try:
+        sock = wait_for(lambda: next((r.sock for r in machine.sockets() if r.local_port == port), None))
+        with intruder(machine) as made:
+            node = made.field("sock", inet.NODE, sock)
+            after, pprev = struct.unpack("<QQ", made.kernel.memory.read(Gva(node), 16))
+            made.word(pprev, after)
+            if not after & 1:
+                made.word(after + 8, pprev)
+            assert str(port) not in say(guest, "netstat -ltn")
+            record = only(machine.check("sockets"), "socket.hidden")
+            assert (record.pid, record.address) == (int(pid), sock)
+        assert str(port) in say(guest, "netstat -ltn")
+        assert machine.check("sockets") == []
+    finally:
+        say(guest, f"kill {pid}")
+
+
+def test_a_listener_that_nobody_holds(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    """What is left to see of a process that was hidden: its port, which no process holds."""
+    port = 47_124
+    with sleepers(guest, f"nc -l -p $(({port} + n)) >/dev/null 2>&1 & ") as pids:
+        ports = {port + 1, port + 2, port + 3}
+        wait_for(lambda: ports <= {record.local_port for record in machine.sockets()} or None)
+        with intruder(machine) as made:
+            made.unlink(made.field("task_struct", "tasks", task_of(machine, pids[1])))
+            record = only(machine.check("sockets"), "socket.nobody")
+            assert f":{port + 2}" in record.subject
+        assert machine.check("sockets") == []
+
+
+def test_executable_memory_of_nobody(machine: vmon.VirtualMachine) -> None:
+    """A page of data made executable, as a module that left every list would have it."""
+    with intruder(machine) as made:
+        kernel, bases = made.kernel, made.kernel.memory.bases
+        # The memory map is never executed; a page of it holds words that are no traps and not empty.
+        gva = bases.vmemmap_base
+        entry = entry_of(kernel, gva)
+        word = int.from_bytes(machine.ram.read(Gpa(entry), 8), "little")
+        made.word(bases.page_offset_base + entry, word & ~NO_EXECUTE)
+        found = machine.check("executable")
+        assert {record.check for record in found} == {"code.unknown", "code.writable"}
+        assert {record.address for record in found if record.check == "code.writable"} == {gva}
+    assert machine.check("executable") == []
+
+
+def entry_of(kernel: Kernel, gva: int) -> int:
+    """Where the last page-table entry of an address lies."""
+    phys, bases = kernel.memory.phys, kernel.memory.bases
+    table = bases.page_table_root
+    for level in levels_for(bases.la57):
+        place = table + 8 * (gva >> level.shift & 511)
+        entry = int.from_bytes(phys.read(Gpa(place), 8), "little")
+        if level.shift == 12 or (level.leaf_allowed and entry & PAGE_SIZE_BIT):
+            return place
+        table = Gpa(entry & FRAME_MASK)
+    raise AssertionError("unreachable")
+
+
+def wait_for(ask: Callable[[], T | None]) -> T:
+    deadline = time.monotonic() + 10
+    while (answer := ask()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
+
+
 def test_a_system_call_that_leads_elsewhere(machine: vmon.VirtualMachine) -> None:
     with intruder(machine) as made:
         table = made.kernel.symbol("sys_call_table")
@@ -302,12 +376,7 @@ def test_a_credential_written_over(guest: LabGuest, machine: vmon.VirtualMachine
 
 
 def wait_for_uid(vm: vmon.VirtualMachine, pid: int, uid: int) -> None:
-    import time
-
-    deadline = time.monotonic() + 10
-    while vm.process(pid).uid != uid or vm.process(pid).name != "sleep":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: (vm.process(pid).uid == uid and vm.process(pid).name == "sleep") or None)
 
 
 def test_a_credential_borrowed(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
