@@ -406,6 +406,20 @@ def test_scan(prepared: Prepared, vm: vmon.VirtualMachine, tmp_path: Path) -> No
     assert {record.rule for record in vm.scan([file], pids=[1])} <= {"program"}
 
 
+def test_scan_of_files_that_nobody_has_open(guest: LabGuest, vm: vmon.VirtualMachine, tmp_path: Path) -> None:
+    pytest.importorskip("yara_x")
+    text = "a file that nobody has open 5e01"
+    file = rules(tmp_path, f'rule left {{ strings: $a = "{text}" condition: $a }}')
+    say(guest, f"mkdir /tmp/s; dd if=/dev/zero of=/tmp/s/left bs=4096 count=3; echo '{text}' >> /tmp/s/left")
+    try:
+        (record,) = vm.scan([file], parts=["files"])
+        assert (record.pid, record.process, record.address) == (0, "", 3 * PAGE)
+        assert record.area.startswith("tmpfs (") and record.area.endswith(":/s/left")
+    finally:
+        say(guest, "rm -r /tmp/s")
+    assert vm.scan([file], parts=["files"]) == []
+
+
 def test_scan_of_the_kernel(prepared: Prepared, vm: vmon.VirtualMachine, tmp_path: Path) -> None:
     pytest.importorskip("yara_x")
     file = rules(

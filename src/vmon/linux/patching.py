@@ -18,6 +18,7 @@ from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure, GuestDataError
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
+from vmon.linux.hlist import walk_heads
 from vmon.linux.kernel import Kernel
 
 WANTS = Wants(
@@ -44,7 +45,6 @@ MAX_TABLE_BYTES = 32 << 20
 MAX_FTRACE_PAGES = 100_000
 MAX_RECORDS = 2_000_000
 KPROBE_BUCKETS = 64
-MAX_IN_A_BUCKET = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def find_patchable(kernel: Kernel, gaps: Gaps) -> Patchable:
     except GuestDataError as error:
         gaps.add("places of ftrace", "unreadable", error.message)
     try:
-        probed = _kprobes(kernel)
+        probed = _kprobes(kernel, gaps)
     except GuestDataError as error:
         gaps.add("places of kprobes", "unreadable", error.message)
     names = [
@@ -136,18 +136,9 @@ def _ftrace(kernel: Kernel) -> Column:
     return np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
 
 
-def _kprobes(kernel: Kernel) -> Column:
+def _kprobes(kernel: Kernel, gaps: Gaps) -> Column:
     """A table of KPROBE_TABLE_SIZE lists; the size is a constant of the source since 2.6."""
     if not kernel.has_symbol("kprobe_table"):
         return np.zeros(0, dtype=np.uint64)
-    data = kernel.memory.read(kernel.symbol("kprobe_table"), 8 * KPROBE_BUCKETS)
-    offset = np.uint64(kernel.offset("kprobe", "hlist"))
-    at = np.frombuffer(data, dtype="<u8").astype(np.uint64)
-    found: list[Column] = [np.zeros(0, dtype=np.uint64)]
-    for _ in range(MAX_IN_A_BUCKET):
-        at = at[at != 0]
-        if not at.size:
-            return np.concatenate(found)
-        found.append(kernel.read("kprobe", "addr", at - offset)["addr"])
-        at = kernel.memory.gather(at, 8).view("<u8").reshape(-1)
-    raise BadStructure("a list of kprobes that does not end", field="kprobe.hlist", address=int(at[0]))
+    nodes = walk_heads(kernel, kernel.symbol("kprobe_table"), KPROBE_BUCKETS, "kprobe.hlist", gaps)
+    return kernel.read("kprobe", "addr", nodes - np.uint64(kernel.offset("kprobe", "hlist")))["addr"]

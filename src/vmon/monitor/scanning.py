@@ -1,4 +1,4 @@
-"""A scan runs YARA rules over the memory of processes and of the kernel, window by window.
+"""A scan runs YARA rules over the memory of processes, files in the page cache, and the kernel, window by window.
 
 Reads the guest through vmon.linux. A rule is applied to each piece of memory that hangs together (the parts of a
 mapped file as one), like a file; a condition over several of them is never true. A hostile guest can make a scan
@@ -21,8 +21,10 @@ from vmon.core.records.memory import ScanRecord
 from vmon.core.records.process import MapRecord
 from vmon.core.text import guest_text
 from vmon.kernel.columns import text_rows
+from vmon.linux.cachedfiles import find_cached_files
 from vmon.linux.kernel import Kernel
 from vmon.linux.module import MAX_MODULES, read_parts
+from vmon.linux.pagecache import each_page, find_pages
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.task import walk_list
 from vmon.linux.usermem import require_mm
@@ -46,6 +48,7 @@ class _Where:
 
 
 KERNEL = _Where(0, "kernel", "")
+FILE = _Where(0, "", "")
 
 
 class Scan:
@@ -87,6 +90,35 @@ class Scan:
                     maps = snapshot.maps(row)
                 yield from _records(window, hits, where, maps)
 
+    def files(self) -> Iterator[ScanRecord]:
+        """Matches in the files of which the guest has pages in memory, those that nobody has open too.
+
+        The address is the place in the file. What of a file is not in memory is not searched, and is no gap: any file
+        may have more on its disk.
+        """
+        for file in find_cached_files(self._kernel, self.gaps):
+            named = [_area(f"{file.filesystem}:{file.path or '?'}", 0, 1 << 63)]
+            try:
+                for window, hits in self._run(self._file_windows(file.mapping)):
+                    yield from _records(window, hits, FILE, named)
+            except GuestDataError as error:
+                self.gaps.add("files", "torn", error.message)
+
+    def _file_windows(self, mapping: Gva) -> Iterator[Window]:
+        """Pages that follow each other in the file, at most a window of them."""
+        indexes, gpas = each_page(find_pages(self._kernel, mapping))
+        starts = np.flatnonzero(np.diff(indexes, prepend=indexes[:1] - np.uint64(2)) != 1).tolist()
+        most = KERNEL_WINDOW_BYTES // PAGE_SIZE_BYTES
+        for start, end in zip(starts, [*starts[1:], indexes.size], strict=True):
+            for first in range(start, end, most):
+                last = min(first + most + OVERLAP_BYTES // PAGE_SIZE_BYTES, end)
+                if not self._budget.take((last - first) * PAGE_SIZE_BYTES):
+                    self.gaps.add("files", "bounded", "more than the guest has RAM")
+                    return
+                data = self._kernel.memory.phys.gather(gpas[first:last], PAGE_SIZE_BYTES).tobytes()
+                own = min(most, end - first) * PAGE_SIZE_BYTES
+                yield Window(int(indexes[first]) * PAGE_SIZE_BYTES, data, own, ())
+
     def kernel(self) -> Iterator[ScanRecord]:
         """Matches in the image of the kernel and in the text and data of its modules."""
         bases = self._kernel.memory.bases
@@ -109,19 +141,7 @@ class Scan:
 
     def _range(self, area: str, start: int, size: int) -> Iterator[ScanRecord]:
         end = start + min(size, RAM_TIMES << 30)
-        named = [
-            MapRecord(
-                pid=0,
-                start=start,
-                end=end,
-                permissions="",
-                offset=0,
-                device=0,
-                inode=0,
-                path=area,
-                deleted=False,
-            )
-        ]
+        named = [_area(area, start, end)]
         for window, hits in self._run(self._kernel_windows(start, end)):
             yield from _records(window, hits, KERNEL, named)
 
@@ -150,6 +170,13 @@ class Scan:
                 if any(hit.cut for hit in hits):
                     self.gaps.add("matches", "bounded", f"more than {MAX_MATCHES} of one pattern in a window")
                 yield window, hits
+
+
+def _area(name: str, start: int, end: int) -> MapRecord:
+    """Something that is no memory area of a process, named as one."""
+    return MapRecord(
+        pid=0, start=start, end=end, permissions="", offset=0, device=0, inode=0, path=name, deleted=False
+    )
 
 
 def _records(

@@ -14,7 +14,7 @@ from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import GuestDataError, NoSuchProcess, UsageError
 from vmon.core.records.memory import AuxRecord, CoreRecord, FrameRecord, StackRecord, StringRecord
 from vmon.core.text import guest_text
-from vmon.linux import auxv, coredump, registers, textscan, unwind, usermem, windows
+from vmon.linux import auxv, cachedfiles, coredump, pagecache, registers, textscan, unwind, usermem, windows
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.task import find_threads
 from vmon.monitor.newfile import new_file
@@ -23,9 +23,9 @@ from vmon.monitor.views.subject import Subject
 if TYPE_CHECKING:
     from vmon.core.records.memory import ScanRecord
 
-WANTS = auxv.WANTS | registers.WANTS | usermem.WANTS | unwind.WANTS
-Part = Literal["processes", "kernel"]
-PARTS: tuple[Part, ...] = ("processes", "kernel")
+WANTS = cachedfiles.WANTS | pagecache.WANTS | auxv.WANTS | registers.WANTS | usermem.WANTS | unwind.WANTS
+Part = Literal["processes", "files", "kernel"]
+PARTS: tuple[Part, ...] = ("processes", "files", "kernel")
 RAM_TIMES = 4
 MAX_STRINGS = 1_000_000
 NO_SYSCALL = 1 << 31
@@ -84,7 +84,7 @@ class MemoryViews(Subject):
         pids: Collection[int] = (),
         parts: Collection[Part] = PARTS[:1],
     ) -> Answer[ScanRecord]:
-        """Run files of YARA rules over the memory of processes (all, or `pids`) and of the kernel.
+        """Run files of YARA rules over the memory of processes (all, or `pids`), the page cache, and the kernel.
 
         A rule is applied to each piece of memory that hangs together. About 5 ms a MiB. NotSupported
         without yara-x, RulesError for rules that make no sense, NoSuchProcess.
@@ -99,6 +99,8 @@ class MemoryViews(Subject):
             snapshots = [Snapshot.of_pid(kernel, pid) for pid in pids] or [Snapshot.of_all(kernel)]
             for snapshot in snapshots:
                 records += scan.processes(snapshot)
+        if "files" in parts:
+            records += scan.files()
         if "kernel" in parts:
             records += scan.kernel()
         return Answer(records, scan.gaps)
