@@ -16,6 +16,7 @@ from vmon.cli.output import human_size
 from vmon.core.errors import NotResident, UsageError
 from vmon.core.text import UNSAFE, printable
 from vmon.linux.content import FileContent
+from vmon.transport.newfile import new_file
 
 SHOWN_HOLES = 10
 TEXT_MARKS = frozenset("\n\t")
@@ -112,13 +113,8 @@ def _said(content: FileContent) -> str:
 
 def _to_file(content: FileContent, file: Path, force: bool) -> None:
     """Zeros become holes of the file, which is made anew."""
-    try:
-        with file.open("wb" if force else "xb") as out:
-            _write_sparse(content, out)
-    except FileExistsError:
-        raise UsageError(f"{file} is there already", hint="--force replaces it") from None
-    except OSError as error:
-        raise UsageError(f"{file} can't be written: {error.strerror}") from error
+    with new_file(file, overwrite=force) as out:
+        _write_sparse(content, out)
 
 
 def _write_sparse(content: FileContent, out: IO[bytes]) -> None:

@@ -15,7 +15,7 @@ from vmon.cli.output import human_size
 from vmon.core.coverage import Gaps, said
 from vmon.core.records.memory import Memory
 from vmon.core.text import printable
-from vmon.monitor.newfile import new_file
+from vmon.transport.newfile import new_file
 
 LINE_BYTES = 16
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

@@ -1,8 +1,8 @@
 """Every inode hangs on its super block, and those on `super_blocks`: so files are found that nobody has open.
 
-Reads super_block, inode, dentry. Block devices are left out: their pages are the file systems' own structures. A hostile
-guest can bend the lists: they are bounded. When the guest drops an inode meanwhile, the list of its super block can
-break: what was found up to there counts, and the rest is told.
+Reads super_block, inode, dentry. Block devices are left out: their pages are the file systems' own structures. A
+hostile guest can bend the lists: they are bounded. When the guest drops an inode meanwhile, the list of its super
+block can break: what was found up to there counts, and the rest is told.
 Sources: include/linux/fs.h, fs/inode.c, fs/super.c, include/linux/dcache.h.
 """
 

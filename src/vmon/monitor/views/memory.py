@@ -17,8 +17,8 @@ from vmon.core.text import guest_text
 from vmon.linux import auxv, cachedfiles, coredump, pagecache, registers, textscan, unwind, usermem, windows
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.task import find_threads
-from vmon.monitor.newfile import new_file
 from vmon.monitor.views.subject import Subject
+from vmon.transport.newfile import new_file
 
 if TYPE_CHECKING:
     from vmon.core.records.memory import ScanRecord

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmon.core.errors import NotSupported, TargetDenied, UsageError
+from vmon.core.errors import NotSupported
 from vmon.monitor.views.subject import Subject
+from vmon.transport.newfile import new_file, require_new
 
 if TYPE_CHECKING:
     from vmon.core.records.kernel import SymbolFileRecord
@@ -69,10 +69,8 @@ class SymbolFileViews(Subject):
 
         path = Path(file)
         to_stdout = str(file) == "-"
-        if not to_stdout and not overwrite and os.path.lexists(path):
-            raise UsageError(
-                f"{path} exists already", hint="choose another name, or --force (overwrite=True)"
-            )
+        if not to_stdout:
+            require_new(path, overwrite=overwrite)
         data = self.isf()
         data_bytes = len(data)
         if to_stdout:
@@ -80,7 +78,8 @@ class SymbolFileViews(Subject):
             sys.stdout.buffer.flush()
         else:
             data = PACKERS.get(path.suffix, bytes)(data)
-            _write(path, data)
+            with new_file(path, overwrite=overwrite) as stream:
+                stream.write(data)
         profile = self.kernel.profile
         return SymbolFileRecord(
             path=str(file),
@@ -91,17 +90,3 @@ class SymbolFileViews(Subject):
             symbols=profile.symbol_count,
             types=profile.type_count,
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except PermissionError as error:
-        raise TargetDenied(f"{path} can't be written: {error.strerror}") from error
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from error

@@ -8,7 +8,6 @@ its owner alone (it holds every secret of the guest).
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,9 +19,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from vmon.core.address import PAGE_SIZE_BYTES, Gpa
-from vmon.core.errors import TargetDenied, UsageError
+from vmon.core.errors import UsageError
 from vmon.core.ports import RamRange, ReadPhys
 from vmon.transport.dump import elf, lime
+from vmon.transport.newfile import new_file
 
 DumpFormat = Literal["raw", "elf", "lime"]
 Progress = Callable[[int, int], None]
@@ -61,54 +61,9 @@ def write_dump(
             f"{format!r} is not a dump format", hint=f"formats: {', '.join(get_args(DumpFormat))}"
         )
     path = Path(file)
-    if not overwrite and os.path.lexists(path):
-        raise _exists(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _refused(path, error) from error
-    try:
-        try:
-            stored_bytes = _write(ram, fd, format, progress or (lambda done, total: None))
-        finally:
-            os.close(fd)
-        if overwrite:
-            part.replace(path)
-        else:
-            _publish(part, path)
-    except OSError as error:
-        raise _refused(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with new_file(path, overwrite=overwrite) as stream:
+        stored_bytes = _write(ram, stream.fileno(), format, progress or (lambda done, total: None))
     return DumpWritten(path, format, sum(item.size_bytes for item in ram.ranges), stored_bytes)
-
-
-def _publish(part: Path, path: Path) -> None:
-    """Give the file its name, never that of a file that came in between."""
-    try:
-        path.hardlink_to(part)
-    except FileExistsError as error:
-        raise _exists(path) from error
-    except OSError:  # a file system without hard links
-        part.rename(path)
-
-
-def _exists(path: Path) -> UsageError:
-    return UsageError(f"{path} exists already", hint="choose another name, or --force (overwrite=True)")
-
-
-def _refused(path: Path, error: OSError) -> UsageError | TargetDenied:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UsageError(f"no space left for {path}: nothing was kept", hint="write to another disk")
-    if error.errno == errno.EFBIG:
-        return UsageError(
-            f"{path} grows larger than its file system allows",
-            hint="write to another disk, or use --format elf",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return TargetDenied(f"{path} can't be written: {error.strerror}")
-    return UsageError(f"{path} can't be written: {error.strerror}")
 
 
 def _layout(fd: int, format: DumpFormat, ranges: tuple[RamRange, ...]) -> tuple[list[int], int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vmon.core.errors import UsageError
-from vmon.monitor.newfile import new_file
+from vmon.transport.newfile import new_file
 
 
 def test_a_file_for_its_owner_alone(tmp_path: Path) -> None:
@@ -45,6 +45,6 @@ def test_when_it_fails_nothing_is_kept(tmp_path: Path, overwrite: bool) -> None:
 def test_what_can_not_be_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"), new_file(tmp_path / "no" / "x", overwrite=True):
         pass
-    with pytest.raises(UsageError, match="can't be written"), new_file(tmp_path / "x", overwrite=False):
+    with pytest.raises(UsageError, match="no space left"), new_file(tmp_path / "x", overwrite=False):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
