@@ -46,3 +46,21 @@ def walk_heads(
         # hlist_node.next is its first word.
         level = kernel.memory.gather(level, 8).view("<u8").reshape(-1)
     return np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
+
+
+def walk_hlist(kernel: Kernel, head: Gva, what: str, limit: int) -> list[int]:
+    """The nodes of one list that ends with a null pointer, read one by one: for few and long ones. BadStructure beyond `limit`, and where it is a loop."""
+    u64 = kernel.memory.u64
+    found: list[int] = []
+    at = u64(head)
+    mark, next_mark = 0, 8
+    while at:
+        if at == mark:
+            raise BadStructure("a list that runs into itself", field=what, address=at)
+        found.append(at)
+        if len(found) == next_mark:
+            mark, next_mark = at, 2 * next_mark
+        if len(found) > limit:
+            raise BadStructure(f"a list of more than {limit:,} entries", field=what, address=head)
+        at = u64(Gva(at))
+    return found

@@ -21,6 +21,7 @@ from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
 from vmon.linux import dentry, overlay, pagecache
 from vmon.linux.content import MADE_UP, MADE_UP_HINT
+from vmon.linux.hlist import walk_hlist
 from vmon.linux.inode import read_filesystems
 from vmon.linux.kernel import Kernel
 from vmon.linux.task import walk_list
@@ -171,7 +172,7 @@ class Lookup:
         if layout["d_children"].spelling:
             nodes = walk_list(kernel, head, "dentry.d_subdirs", MAX_CHILDREN)
         else:
-            nodes = _walk_hlist(kernel, head, "dentry.d_children", MAX_CHILDREN)
+            nodes = walk_hlist(kernel, head, "dentry.d_children", MAX_CHILDREN)
         return np.array(nodes, np.uint64) - np.uint64(node)
 
     def _covered(self, place: Place) -> Place:
@@ -242,21 +243,3 @@ def read_link(kernel: Kernel, node: Gva) -> bytes | None:
     size = min(int(columns["i_size"][0]), MAX_TARGET_BYTES)
     page = kernel.memory.phys.read(Gpa(int(pages.gpas[0])), PAGE_SIZE_BYTES)
     return page[:size].split(b"\0", 1)[0]
-
-
-def _walk_hlist(kernel: Kernel, head: Gva, what: str, limit: int) -> list[int]:
-    """The nodes of a list that ends with a null pointer. BadStructure beyond `limit`, and where it is a loop."""
-    u64 = kernel.memory.u64
-    found: list[int] = []
-    at = u64(head)
-    mark, next_mark = 0, 8
-    while at:
-        if at == mark:
-            raise BadStructure("a list that runs into itself", field=what, address=at)
-        found.append(at)
-        if len(found) == next_mark:
-            mark, next_mark = at, 2 * next_mark
-        if len(found) > limit:
-            raise BadStructure(f"a list of more than {limit:,} entries", field=what, address=head)
-        at = u64(Gva(at))
-    return found

@@ -90,7 +90,7 @@ def test_memory_of_the_writer_is_bounded(tmp_path: Path) -> None:
 def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
     file = tmp_path / "d"
     file.write_bytes(b"precious")
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match="there already"):
         write_dump(machine(), file)
     assert file.read_bytes() == b"precious"
     write_dump(machine(), file, "lime", overwrite=True)
@@ -99,7 +99,7 @@ def test_an_existing_file_is_kept_unless_asked(tmp_path: Path) -> None:
 
 def test_a_file_that_comes_in_between_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "d"
-    with pytest.raises(UsageError, match="exists"):
+    with pytest.raises(UsageError, match="there already"):
         write_dump(machine(), file, progress=lambda done, total: file.write_bytes(b"mine") and None)
     assert file.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [file]
 
