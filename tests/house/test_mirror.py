@@ -21,6 +21,7 @@ WITHOUT = {
     "monitor/acts.py": "the guest tests go through it from end to end",
     "monitor/views/__init__.py": "joins the subjects",
     "monitor/views/subject.py": "types alone",
+    "monitor/views/wants.py": "joins what the readers want",
     "monitor/views/deferred.py": "the guest tests go through it from end to end",
     "monitor/views/machine.py": "the guest tests go through it from end to end",
     "monitor/views/programs.py": "tests/unit/monitor/test_drgn.py goes through it",

@@ -49,7 +49,7 @@ def walk_heads(
 
 
 def walk_hlist(kernel: Kernel, head: Gva, what: str, limit: int) -> list[int]:
-    """The nodes of one list that ends with a null pointer, read one by one: for few and long ones. BadStructure beyond `limit`, and where it is a loop."""
+    """The nodes of one list, read one by one. BadStructure beyond `limit`, and where it is a loop."""
     u64 = kernel.memory.u64
     found: list[int] = []
     at = u64(head)

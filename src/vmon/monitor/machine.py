@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 WANTS = snapshot.WANTS | hooks.WANTS | place.WANTS | config.WANTS | stack.WANTS | tenant.WANTS
 """What the probe asks for costs 1 to 3 of the 30 to 65 ms of a kernel never met: less than identifying twice."""
-WIDE_WANTS = WANTS | views.WANTS
 HYPERVISOR_CHECK_S = 0.25
 CLOCK_ALARM_S = 2.0
 SETTLE_S = 0.1
@@ -210,9 +209,11 @@ class VirtualMachine(Acts, views.Views):
         """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
         kernel = self._current()
         if self._wider is None or self._wider[0] is not kernel:
-            shelf = self._shelf_for(WIDE_WANTS)
+            from vmon.monitor.views import wants  # noqa: PLC0415 - half of vmon is behind it
+
+            wide = WANTS | wants.WANTS
             rodata = rodata_of(self._identity)
-            profile = profile_at(self._connection.ram, rodata, WIDE_WANTS, shelf, self._given)
+            profile = profile_at(self._connection.ram, rodata, wide, self._shelf_for(wide), self._given)
             self._wider = kernel, Kernel(kernel.memory, profile, self._given)
         return self._wider[1]
 

@@ -1,26 +1,10 @@
 """What a machine can be asked beside its processes, a module a subject: each reads the guest and changes nothing.
 
-What these readers need of a kernel is learnt when one of them is first used, not at attach: a profile of its own,
-saved like the first. The answers are lists that carry what could not be seen. A hostile guest can lie in every field;
-`vmon check` compares views that should agree.
+Their readers are imported, and what these need of a kernel is learnt, when a view is first asked for and not at attach:
+the time to start is part of the product. It is a profile of its own, saved like the first. The answers are lists that
+carry what could not be seen. A hostile guest can lie in every field; `vmon check` compares views that should agree.
 """
 
-from functools import reduce
-from operator import or_
-
-from vmon.monitor.views import (
-    containers,
-    content,
-    deferred,
-    filesystems,
-    findings,
-    kernel,
-    logins,
-    machine,
-    memory,
-    network,
-    programs,
-)
 from vmon.monitor.views.containers import ContainerViews
 from vmon.monitor.views.content import ContentViews
 from vmon.monitor.views.deferred import DeferredViews
@@ -33,21 +17,6 @@ from vmon.monitor.views.memory import MemoryViews
 from vmon.monitor.views.network import NetworkViews
 from vmon.monitor.views.programs import ProgramViews
 from vmon.monitor.views.symbol_file import SymbolFileViews
-
-SUBJECTS = (
-    containers,
-    content,
-    deferred,
-    filesystems,
-    findings,
-    kernel,
-    logins,
-    machine,
-    memory,
-    network,
-    programs,
-)
-WANTS = reduce(or_, (subject.WANTS for subject in SUBJECTS))
 
 
 class Views(

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
-from vmon.linux import cgrouptree, container
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.container import CgroupRecord, ContainerRecord
-
-WANTS = cgrouptree.WANTS | container.WANTS
 
 
 class ContainerViews(Subject):
@@ -19,6 +16,8 @@ class ContainerViews(Subject):
 
     def cgroups(self) -> Answer[CgroupRecord]:
         """Every cgroup of the unified hierarchy, each before its children, with what is in it and its limits. 1 ms."""
+        from vmon.linux import cgrouptree
+
         gaps = Gaps()
         return Answer(cgrouptree.read_cgroup_tree(self.wide_kernel, self.snapshot().tasks, gaps), gaps)
 
@@ -28,6 +27,8 @@ class ContainerViews(Subject):
         docker, containerd, CRI-O, podman and LXC are known by the path, where the guest's engine uses the unified
         hierarchy of cgroups; else by pid and mount namespaces of their own.
         """
+        from vmon.linux import container
+
         gaps, snapshot = Gaps(), self.snapshot()
         records = container.find_containers(self.wide_kernel, snapshot, gaps)
         gaps.add_all(snapshot.coverage)

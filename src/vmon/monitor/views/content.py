@@ -11,9 +11,6 @@ from vmon.core.address import Gva
 from vmon.core.coverage import Answer
 from vmon.core.errors import NoSuchFile, NoSuchProcess, UsageError
 from vmon.core.records.content import HashedMapRecord, HashedProcessRecord
-from vmon.linux import named, vma
-from vmon.linux.hashes import Hashes
-from vmon.linux.snapshot import Snapshot
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
     from vmon.linux.content import FileContent
 
-WANTS = named.WANTS
 OF_A_PROCESS = re.compile(r"(\d{1,9}):(\d{1,9})\Z", re.ASCII)
 FIRST = 1
 
@@ -36,6 +32,8 @@ class ContentViews(Subject):
         open, run or map (so a deleted one is found too). Under a millisecond; the bytes are read when asked for.
         NoSuchFile, NoSuchProcess; UsageError for a folder, a pipe, a socket; NotSupported for /proc and the like.
         """
+        from vmon.linux import named
+
         kernel = self.wide_kernel
         match = OF_A_PROCESS.match(where)
         if match:
@@ -59,6 +57,8 @@ class ContentViews(Subject):
 
         NoSuchFile for a kernel thread or a zombie.
         """
+        from vmon.linux import named
+
         kernel = self.wide_kernel
         file = int(named.exe_files(kernel, named.find_task(kernel, pid))[0])
         if not file:
@@ -71,6 +71,10 @@ class ContentViews(Subject):
         Each executable is read once, at about the speed of hashlib (1 to 2 GB a second). What is not wholly in RAM has
         no hash, and is told as a gap. NoSuchProcess.
         """
+        from vmon.linux import named
+        from vmon.linux.hashes import Hashes
+        from vmon.linux.snapshot import Snapshot
+
         kernel = self.wide_kernel
         snapshot = Snapshot.of_all(kernel)
         rows = list(range(len(snapshot)))
@@ -103,6 +107,10 @@ class ContentViews(Subject):
 
     def hashed_maps(self, pid: int) -> Answer[HashedMapRecord]:
         """The memory areas of a process, with the sha256 of each file behind one: its libraries. NoSuchProcess."""
+        from vmon.linux import named, vma
+        from vmon.linux.hashes import Hashes
+        from vmon.linux.snapshot import Snapshot
+
         kernel = self.wide_kernel
         snapshot = Snapshot(kernel, named.find_task(kernel, pid))
         areas = snapshot.maps(0)

@@ -8,13 +8,10 @@ import numpy as np
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import NoSuchProcess, UsageError
-from vmon.linux import lock, mount
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.filesystem import LockRecord, MountRecord
-
-WANTS = mount.WANTS | lock.WANTS
 
 
 class FilesystemViews(Subject):
@@ -27,6 +24,8 @@ class FilesystemViews(Subject):
         found where a mount holds them or shares with them. 1 ms, and 4 for ten more namespaces. UsageError for a
         namespace that is not there, NoSuchProcess.
         """
+        from vmon.linux import mount
+
         if namespace is not None and pid is not None:
             raise UsageError("a namespace and a pid: one of them says which mounts")
         gaps, kernel, snapshot = Gaps(), self.wide_kernel, self.snapshot()
@@ -56,6 +55,8 @@ class FilesystemViews(Subject):
 
     def locks(self) -> Answer[LockRecord]:
         """Locks on files, held and waited for, in the order of /proc/locks. 2 to 4 ms."""
+        from vmon.linux import lock
+
         gaps, kernel, snapshot = Gaps(), self.wide_kernel, self.snapshot()
         names = dict(zip(snapshot.pid, snapshot.name, strict=True))
         openers = lock.read_openers(kernel, snapshot.tasks, snapshot.pid)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmon.check import run
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import UsageError
 from vmon.monitor.views.subject import Subject
@@ -16,8 +15,6 @@ from vmon.monitor.views.subject import Subject
 if TYPE_CHECKING:
     from vmon.core.ports import Registers
     from vmon.core.records.finding import FindingRecord
-
-WANTS = run.WANTS
 
 
 class FindingViews(Subject):
@@ -42,13 +39,14 @@ class FindingViews(Subject):
         where it is given. 0.3 to 0.6 s. UsageError for a subject or expectation that does not exist, and for a file
         that is another kernel's.
         """
-        from vmon.check.defences import parse_expectation  # noqa: PLC0415
-        from vmon.check.text import fingerprint, mask, own_text  # noqa: PLC0415
-        from vmon.core.bzimage import unpack  # noqa: PLC0415
-        from vmon.kernel.vmlinux import Vmlinux  # noqa: PLC0415
-        from vmon.monitor.fingerprints import FingerprintShelf  # noqa: PLC0415
-        from vmon.probe.abi import load_abi  # noqa: PLC0415
-        from vmon.probe.tenant import boot_of  # noqa: PLC0415
+        from vmon.check import run
+        from vmon.check.defences import parse_expectation
+        from vmon.check.text import fingerprint, mask, own_text
+        from vmon.core.bzimage import unpack
+        from vmon.kernel.vmlinux import Vmlinux
+        from vmon.monitor.fingerprints import FingerprintShelf
+        from vmon.probe.abi import load_abi
+        from vmon.probe.tenant import boot_of
 
         file = Vmlinux(unpack(_read(image))) if image is not None else None
         expectations = [parse_expectation(text) for text in expect]

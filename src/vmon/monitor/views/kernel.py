@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import UsageError
-from vmon.linux import bpf, ftrace, key, kprobe, lsm, module, printk, sysctl
-from vmon.linux.where import Where
 from vmon.monitor.views.subject import Subject, answer
 
 if TYPE_CHECKING:
@@ -19,23 +17,14 @@ if TYPE_CHECKING:
     from vmon.core.records.log import LogRecord
     from vmon.core.records.setting import SettingRecord
 
-WANTS = (
-    module.WANTS
-    | printk.WANTS
-    | sysctl.WANTS
-    | lsm.WANTS
-    | bpf.WANTS
-    | kprobe.WANTS
-    | ftrace.WANTS
-    | key.WANTS
-)
-
 
 class KernelViews(Subject):
     """Mixed into VirtualMachine."""
 
     def modules(self) -> Answer[ModuleRecord]:
         """Loaded modules, newest first, as lsmod. BadStructure where the list has no end."""
+        from vmon.linux import module
+
         return answer(lambda gaps: module.find_modules(self.wide_kernel, gaps))
 
     def dmesg(self, after: int = -1) -> Answer[LogRecord]:
@@ -43,6 +32,8 @@ class KernelViews(Subject):
 
         BadStructure where the log's ring is none.
         """
+        from vmon.linux import printk
+
         return answer(lambda gaps: printk.read_log(self.wide_kernel, gaps, after))
 
     def sysctl(self, names: Sequence[str] = ()) -> Answer[SettingRecord]:
@@ -50,6 +41,8 @@ class KernelViews(Subject):
 
         5 to 40 ms. UsageError where a name matches none.
         """
+        from vmon.linux import sysctl
+
         found = answer(lambda gaps: sysctl.find_settings(self.wide_kernel, gaps, names))
         for name in names:
             if not any(fnmatchcase(record.name, name) for record in found):
@@ -61,14 +54,20 @@ class KernelViews(Subject):
 
     def lsm(self) -> Answer[SecurityModuleRecord]:
         """Security modules in the order in which they are asked, and the level of lockdown. About a millisecond."""
+        from vmon.linux import lsm
+
         return answer(lambda gaps: lsm.find_security_modules(self.wide_kernel, gaps))
 
     def bpf_programs(self) -> Answer[BpfProgramRecord]:
         """Loaded BPF programs by id, as bpftool prog. BadStructure where the kernel's table of them is none."""
+        from vmon.linux import bpf
+
         return answer(lambda gaps: bpf.find_programs(self.wide_kernel, gaps))
 
     def bpf_maps(self) -> Answer[BpfMapRecord]:
         """BPF maps by id, as bpftool map. BadStructure where the kernel's table of them is none."""
+        from vmon.linux import bpf
+
         return answer(lambda gaps: bpf.find_maps(self.wide_kernel, gaps))
 
     def hooks(self) -> Answer[KernelHookRecord]:
@@ -76,6 +75,9 @@ class KernelViews(Subject):
 
         BadStructure where the kernel's tables of them are none.
         """
+        from vmon.linux import ftrace, kprobe
+        from vmon.linux.where import Where
+
         kernel = self.wide_kernel
 
         def read(gaps: Gaps) -> list[KernelHookRecord]:
@@ -86,8 +88,12 @@ class KernelViews(Subject):
 
     def keys(self) -> Answer[KeyRecord]:
         """Keys and keyrings by serial number, without what they hold. BadStructure where their tree is none."""
+        from vmon.linux import key
+
         return answer(lambda gaps: key.find_keys(self.wide_kernel, gaps))
 
     def key_users(self) -> Answer[KeyUserRecord]:
         """Users who have keys, and how many. BadStructure where their tree is none."""
+        from vmon.linux import key
+
         return answer(lambda gaps: key.find_key_users(self.wide_kernel, gaps))

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
-from vmon.linux import terminal
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.login import LoginRecord
-
-WANTS = terminal.WANTS
 
 
 class LoginViews(Subject):
@@ -19,6 +16,8 @@ class LoginViews(Subject):
 
     def who(self) -> Answer[LoginRecord]:
         """Every session that has a terminal, the oldest first, with what runs in its foreground. 2 to 5 ms."""
+        from vmon.linux import terminal
+
         gaps, snapshot = Gaps(), self.snapshot()
         records = terminal.read_logins(self.wide_kernel, snapshot, gaps)
         gaps.add_all(snapshot.coverage)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer
-from vmon.linux import cpu, vmstat
 from vmon.monitor.views.subject import Subject, answer
 
 if TYPE_CHECKING:
     from vmon.core.records.machine import CpuRecord, MemoryRecord
-
-WANTS = cpu.WANTS | vmstat.WANTS
 
 
 class MachineViews(Subject):
@@ -22,8 +19,12 @@ class MachineViews(Subject):
 
         BadStructure where the kernel's counters are none.
         """
+        from vmon.linux import vmstat
+
         return answer(lambda gaps: vmstat.read_meminfo(self.wide_kernel, gaps))
 
     def cpus(self) -> Answer[CpuRecord]:
         """Every CPU that is present, what it is and where its time went. Less than a millisecond a CPU."""
+        from vmon.linux import cpu
+
         return answer(lambda gaps: cpu.find_cpus(self.wide_kernel, gaps))

@@ -14,16 +14,14 @@ from vmon.core.coverage import Answer, Gaps
 from vmon.core.errors import GuestDataError, NoSuchProcess, UsageError
 from vmon.core.records.memory import AuxRecord, CoreRecord, FrameRecord, StackRecord, StringRecord
 from vmon.core.text import guest_text
-from vmon.linux import auxv, cachedfiles, coredump, pagecache, registers, textscan, unwind, usermem, windows
-from vmon.linux.snapshot import Snapshot
-from vmon.linux.task import find_threads
 from vmon.monitor.views.subject import Subject
 from vmon.transport.newfile import new_file
 
 if TYPE_CHECKING:
     from vmon.core.records.memory import ScanRecord
+    from vmon.linux import registers
+    from vmon.linux.snapshot import Snapshot
 
-WANTS = cachedfiles.WANTS | pagecache.WANTS | auxv.WANTS | registers.WANTS | usermem.WANTS | unwind.WANTS
 Part = Literal["processes", "files", "kernel"]
 PARTS: tuple[Part, ...] = ("processes", "files", "kernel")
 RAM_TIMES = 4
@@ -37,6 +35,9 @@ class MemoryViews(Subject):
 
     def auxv(self, pid: int) -> Answer[AuxRecord]:
         """The auxiliary vector of a process, as its program got it at exec. NoSuchProcess, NotMapped without memory."""
+        from vmon.linux import auxv
+        from vmon.linux.snapshot import Snapshot
+
         found = Snapshot.of_pid(self.wide_kernel, pid)
         gaps, mm = Gaps(), found.mm(0)
         memory = found.memory(0)
@@ -50,6 +51,9 @@ class MemoryViews(Subject):
 
         About 15 ms a MiB; at most a million. NoSuchProcess, NotMapped without memory, UsageError.
         """
+        from vmon.linux import textscan, windows
+        from vmon.linux.snapshot import Snapshot
+
         if not 1 <= least_chars <= textscan.MAX_TEXT_CHARS:
             raise UsageError(f"texts of at least {least_chars} characters", hint="1 to 4096")
         found = Snapshot.of_pid(self.wide_kernel, pid)
@@ -89,8 +93,9 @@ class MemoryViews(Subject):
         A rule is applied to each piece of memory that hangs together. About 5 ms a MiB. NotSupported
         without yara-x, RulesError for rules that make no sense, NoSuchProcess.
         """
-        from vmon.monitor.scanning import Scan  # noqa: PLC0415 - what is not asked for costs nothing
-        from vmon.monitor.yara import compile_rules  # noqa: PLC0415
+        from vmon.linux.snapshot import Snapshot
+        from vmon.monitor.scanning import Scan
+        from vmon.monitor.yara import compile_rules
 
         kernel = self.wide_kernel
         scan = Scan(kernel, compile_rules(rules))
@@ -111,6 +116,9 @@ class MemoryViews(Subject):
         Memory that is not there is in no segment of the file. NoSuchProcess, NotMapped without memory,
         UsageError where the file is there already or can't be written. Its owner alone may read it.
         """
+        from vmon.linux import auxv, coredump
+        from vmon.linux.snapshot import Snapshot
+
         found = Snapshot.of_pid(self.wide_kernel, pid)
         kernel, gaps, path = found.kernel, Gaps(), Path(file)
         memory, mm = found.memory(0), found.mm(0)
@@ -148,6 +156,9 @@ class MemoryViews(Subject):
         About 150 ms once for names and tables, then milliseconds. Of a thread that a CPU runs right now
         neither is in memory. NoSuchProcess, also for a thread that it has not.
         """
+        from vmon.linux import unwind
+        from vmon.linux.snapshot import Snapshot
+
         found = Snapshot.of_pid(self.wide_kernel, pid)
         threads = [thread for thread in self._threads(found) if tid in (None, thread.tid)]
         if not threads:
@@ -185,6 +196,9 @@ class MemoryViews(Subject):
         return Answer(records, gaps)
 
     def _threads(self, found: Snapshot) -> list[registers.Thread]:
+        from vmon.linux import registers
+        from vmon.linux.task import find_threads
+
         kernel = found.kernel
         signal = kernel.read("task_struct", "signal", found.tasks)["signal"]
         return registers.read_threads(kernel, find_threads(kernel, Gva(int(signal[0]))))
@@ -192,4 +206,6 @@ class MemoryViews(Subject):
 
 def _require_same(found: Snapshot) -> None:
     """Raise NoSuchProcess where a process of one row is not what it was."""
+    from vmon.linux import usermem
+
     usermem.require_mm(found.kernel, int(found.tasks[0]), found.pid[0], found.mm(0))

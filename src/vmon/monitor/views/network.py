@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 from vmon.core.coverage import Answer, Gaps
 from vmon.core.text import guest_text
-from vmon.linux import everysocket, fib, fib6, neighbour, net, netdevice, ports
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     from vmon.core.records.network import InterfaceRecord, NeighbourRecord, PortRecord, RouteRecord
     from vmon.core.records.process import SocketRecord
     from vmon.linux.snapshot import Snapshot
-
-WANTS = everysocket.WANTS | netdevice.WANTS | fib.WANTS | fib6.WANTS | neighbour.WANTS
 
 
 class NetworkViews(Subject):
@@ -29,6 +26,8 @@ class NetworkViews(Subject):
         return self._sockets(self.snapshot(), every=all, namespace=namespace)
 
     def _sockets(self, snapshot: Snapshot, *, every: bool, namespace: int | None) -> Answer[SocketRecord]:
+        from vmon.linux import everysocket, net
+
         gaps = Gaps()
         held = [record for records in snapshot.sockets for record in records]
         gaps.add_all(snapshot.coverage)
@@ -46,6 +45,8 @@ class NetworkViews(Subject):
         A socket that no process holds is there too, with pid None: the kernel's own (`kernel`), or of a process that
         hides; or it is on its way in a message, or of a thread that has a table of descriptors of its own.
         """
+        from vmon.linux import ports
+
         snapshot = self.snapshot()
         sockets = self._sockets(snapshot, every=True, namespace=namespace)
         rows = {pid: row for row, pid in enumerate(snapshot.pid)}
@@ -65,6 +66,8 @@ class NetworkViews(Subject):
         `namespace` is the inode number of another one: UsageError where the guest has none of that number. With
         `all_namespaces` those of all. What is left out is told in the coverage.
         """
+        from vmon.linux import net, netdevice
+
         gaps = Gaps()
         kernel = self.wide_kernel
         nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, all_namespaces, gaps)
@@ -72,6 +75,8 @@ class NetworkViews(Subject):
 
     def routes(self, *, namespace: int | None = None, all_namespaces: bool = False) -> Answer[RouteRecord]:
         """Every route of every table, IPv4 first, as `ip route show table all`; namespaces as for interfaces()."""
+        from vmon.linux import fib, fib6, net
+
         gaps = Gaps()
         kernel = self.wide_kernel
         nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, all_namespaces, gaps)
@@ -85,6 +90,8 @@ class NetworkViews(Subject):
         self, *, namespace: int | None = None, all_namespaces: bool = False
     ) -> Answer[NeighbourRecord]:
         """Every neighbour that the guest knows on its links (ARP, NDP); namespaces as for interfaces()."""
+        from vmon.linux import neighbour, net
+
         gaps = Gaps()
         kernel = self.wide_kernel
         nets = net.choose_nets(net.find_nets(kernel, gaps), namespace, all_namespaces, gaps)

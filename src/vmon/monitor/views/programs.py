@@ -5,15 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from vmon.monitor.drgn import variables, vmcoreinfo
 from vmon.monitor.views.subject import Subject
 
 if TYPE_CHECKING:
     import drgn
 
     from vmon.core.ports import ReadPhys
-
-WANTS = vmcoreinfo.WANTS | variables.WANTS
 
 
 class ProgramViews(Subject):
@@ -35,6 +32,6 @@ class ProgramViews(Subject):
         `drgn.helpers.linux` works on it; docs/drgn.md lists what does not. 20 to 60 ms. It belongs to this
         boot: after a reboot make another. NotSupported where drgn is not installed.
         """
-        from vmon.monitor.drgn import open_program  # noqa: PLC0415
+        from vmon.monitor.drgn import open_program
 
         return open_program(self.ram, self.wide_kernel, is_live=self.is_live)

@@ -34,9 +34,9 @@ class SymbolFileViews(Subject):
         Volatility's plugins ask for. Raises NotSupported where the types did not come from the guest itself, and
         BadStructure where they are damaged.
         """
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+        from importlib.metadata import PackageNotFoundError, version
 
-        from vmon.export.isf import make_isf  # noqa: PLC0415 - asked for once, if at all
+        from vmon.export.isf import make_isf
 
         kernel = self.kernel
         profile = kernel.profile
@@ -65,7 +65,7 @@ class SymbolFileViews(Subject):
         It appears under its name when it is complete. Raises as isf(), and UsageError where it is there already or
         can't be written.
         """
-        from vmon.core.records.kernel import SymbolFileRecord  # noqa: PLC0415
+        from vmon.core.records.kernel import SymbolFileRecord
 
         path = Path(file)
         to_stdout = str(file) == "-"
