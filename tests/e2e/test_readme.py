@@ -72,7 +72,7 @@ def pid_of(name: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
         [VMON, "ps", "web1", "-o", "json"], env=environment, capture_output=True, check=True
     )
-    return str(next(record["pid"] for record in json.loads(done.stdout) if record["name"] == name))
+    return str(next(record["pid"] for record in json.loads(done.stdout)["records"] if record["name"] == name))
 
 
 def test_python_session(run_folder: dict[str, str]) -> None:
