@@ -397,6 +397,9 @@ def test_what_should_protect_and_does_not(guest: LabGuest, machine: vmon.Virtual
     assert machine.check("defences", expect=["process=w-user", "process=/bin/busybox"]) == []
     missing = only(machine.check("defences", expect=["process=auditd"]), "defence.missing")
     assert missing.attack == ["T1562.001"]
+    assert machine.check("defences", expect=["lsm=capability", "lsm=lockdown"]) == []
+    absent = only(machine.check("defences", expect=["lsm=smack"]), "defence.missing")
+    assert "capability" in absent.evidence[0]
     assert {record.check for record in machine.check("defences", expect=["seccomp=w-user"])} == {
         "defence.seccomp"
     }

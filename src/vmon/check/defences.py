@@ -17,7 +17,7 @@ from vmon.core.errors import GuestDataError, UsageError
 from vmon.core.records.finding import FindingRecord
 from vmon.core.text import guest_text
 from vmon.kernel.profile import Wants
-from vmon.linux import snapshot
+from vmon.linux import lsm, snapshot
 from vmon.linux.kernel import Kernel
 from vmon.linux.snapshot import Snapshot
 
@@ -27,7 +27,7 @@ HELPERS = {
     "core_pattern": re.compile(r"[^|].*||\|/(usr|lib|opt|s?bin)/.*", re.S),
 }
 """What each is where nobody replaced it: programs that the kernel runs as root."""
-WANTS = snapshot.WANTS | Wants(symbols=("apparmor_enabled", "apparmor_initialized", *HELPERS))
+WANTS = snapshot.WANTS | lsm.WANTS | Wants(symbols=("apparmor_enabled", "apparmor_initialized", *HELPERS))
 MAX_PATH_BYTES = 256
 SECCOMP_FILTER = 2
 
@@ -37,16 +37,16 @@ class Expectation:
     """What the operator of a guest says should be so."""
 
     kind: str
-    """process: one of that name or program runs. seccomp: all such have a filter."""
+    """process: one of that name or program runs. seccomp: all such have a filter. lsm: a security module is active."""
     value: str
     """A name, a path, or a pattern of one."""
 
 
-KINDS = ("process", "seccomp")
+KINDS = ("process", "seccomp", "lsm")
 
 
 def parse_expectation(text: str) -> Expectation:
-    """`process=NAME` or `seccomp=NAME`. UsageError with what can be written."""
+    """`process=NAME`, `seccomp=NAME` or `lsm=NAME`. UsageError with what can be written."""
     kind, equals, value = text.partition("=")
     if kind not in KINDS or not equals or not value:
         raise UsageError(
@@ -59,7 +59,7 @@ def check_defences(
     kernel: Kernel, gaps: Gaps, expectations: Sequence[Expectation] = ()
 ) -> list[FindingRecord]:
     """Switches, helpers, expectations. A millisecond."""
-    return [*_switches(kernel, gaps), *_helpers(kernel, gaps), *_expected(kernel, expectations)]
+    return [*_switches(kernel, gaps), *_helpers(kernel, gaps), *_expected(kernel, gaps, expectations)]
 
 
 def _switches(kernel: Kernel, gaps: Gaps) -> Iterator[FindingRecord]:
@@ -88,13 +88,19 @@ def _helpers(kernel: Kernel, gaps: Gaps) -> Iterator[FindingRecord]:
             yield finding("defence.helper", name, [f"{name} at {place:#x} is {text!r}"], address=place)
 
 
-def _expected(kernel: Kernel, expectations: Sequence[Expectation]) -> Iterator[FindingRecord]:
+def _expected(kernel: Kernel, gaps: Gaps, expectations: Sequence[Expectation]) -> Iterator[FindingRecord]:
     if not expectations:
         return
     processes = Snapshot.of_all(kernel)
     names = [guest_text(name) for name in processes.name]
     programs = [guest_text(path.text) if path else "" for path in processes.exe]
     for expected in expectations:
+        if expected.kind == "lsm":
+            active = [record.name for record in lsm.find_security_modules(kernel, gaps) if record.listed]
+            if expected.value not in active:
+                evidence = [f"the security modules are {', '.join(active) or 'none'}"]
+                yield finding("defence.missing", f"security module {expected.value}", evidence)
+            continue
         rows = [
             row
             for row in range(len(processes))

@@ -29,7 +29,7 @@ VIEW = View(
     "--expect",
     multiple=True,
     metavar="KIND=NAME",
-    help="What should be so: process=NAME runs, seccomp=NAME has a filter; a pattern of names or paths.",
+    help="What should be so: process=NAME runs, seccomp=NAME has a filter, lsm=NAME is active.",
 )
 @click.option(
     "--least",

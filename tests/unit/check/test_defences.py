@@ -30,6 +30,7 @@ def test_helpers_that_are_usual(name: str, usual: list[str], unusual: list[str])
 def test_expectations() -> None:
     assert parse_expectation("process=auditd") == Expectation("process", "auditd")
     assert parse_expectation("seccomp=/usr/sbin/*") == Expectation("seccomp", "/usr/sbin/*")
+    assert parse_expectation("lsm=apparmor").kind == "lsm"
     for text in ("auditd", "process=", "agent=x", "=x"):
         with pytest.raises(UsageError) as caught:
             parse_expectation(text)
