@@ -84,13 +84,13 @@ def deny(
 
 def show_what_would_be(vm: VirtualMachine, rule: Rule, seconds: float | None, output: str) -> None:
     """Put a rule in that only observes, show what it finds, and take it out again."""
-    with probed(vm):
+    # Somebody listens before the rule finds anything.
+    with probed(vm), shown(output) as out, started(vm.event_stream(rule.events[0])) as stream:
         (added,) = vm.add_rules([rule])
         try:
-            with shown(output) as out, started(vm.event_stream(rule.events[0])) as stream:
-                for event in stream.follow(seconds):
-                    if event.rule == added.number:
-                        out.event(event)
+            for event in stream.follow(seconds):
+                if event.rule == added.number:
+                    out.event(event)
         finally:
             vm.drop_rules(added.number)
 

@@ -72,9 +72,13 @@ def guard(
         on = not dry_run and (policy.mode == "enforce" if enforce is None else enforce)
         found = rules_on(vm, policy, observe=not on)
         with probed(vm, keep=keep):
-            numbers = [record.number for record in vm.add_rules(found)]
-            observing = "" if on and vm.enforcing else ", observing"
-            click.echo(f"{len(numbers)} rules are in force{observing}", err=True)
+            numbers: list[int] = []
+
+            def put_in() -> None:
+                numbers.extend(record.number for record in vm.add_rules(found))
+                observing = "" if on and vm.enforcing else ", observing"
+                click.echo(f"{len(numbers)} rules are in force{observing}", err=True)
+
             events = sorted({event for rule in found for event in rule.events})
             try:
                 tampered = show_kept(
@@ -85,6 +89,7 @@ def guard(
                     wanted=lambda event: event.rule != 0,
                     persist=persist,
                     repair=repair,
+                    put_in=put_in,
                 )
             finally:
                 if not keep:

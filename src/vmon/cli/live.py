@@ -136,17 +136,26 @@ def show_kept(
     ring_bytes: int = RING_BYTES,
     persist: bool,
     repair: bool,
+    put_in: Callable[[], None] | None = None,
 ) -> bool:
     """Show events with an eye on the probe, which is there already; whether it was tampered with.
 
-    What was lost is said at the end, however it comes.
+    `put_in` puts rules in once somebody listens. What was lost is said at the end, however it comes.
     """
     from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
 
     keeper: Keeper | None = None
     try:
         with shown(output) as out:
-            keeper = Keeper(vm, stream_of, out.notice, ring_bytes=ring_bytes, persist=persist, repair=repair)
+            keeper = Keeper(
+                vm,
+                stream_of,
+                out.notice,
+                ring_bytes=ring_bytes,
+                persist=persist,
+                repair=repair,
+                put_in=put_in,
+            )
             for event in keeper.follow(seconds):
                 if wanted(event):
                     out.event(event)

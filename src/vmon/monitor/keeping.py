@@ -123,8 +123,11 @@ class Keeper:
         ring_bytes: int = 1 << 20,
         persist: bool = False,
         repair: bool = False,
+        put_in: Callable[[], None] | None = None,
     ) -> None:
         """`stream_of` makes a stream, once and again after each reboot; the probe is in the guest already.
+
+        `put_in` puts rules in as soon as somebody listens, so that nothing that they decide goes unheard.
 
         With `persist` a guest that rebooted gets its probe and its rules again, with `repair` a probe that was
         tampered with is put right.
@@ -145,11 +148,13 @@ class Keeper:
         """Whether the probe was ever found to be other than vmon wrote it."""
         self.stream: EventStream | None = None
         """The stream that runs."""
-        self._start()
+        self._start(put_in)
 
-    def _start(self) -> None:
+    def _start(self, put_in: Callable[[], None] | None = None) -> None:
         self.stream = self._stream_of()
         self.stream.start()
+        if put_in is not None:
+            put_in()
         self._remember_rules()
         self._digest = self._vm.rules_digest()
 
