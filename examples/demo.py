@@ -23,6 +23,7 @@ from vmon.cli.kill import sentence
 from vmon.cli.live import line as event_line
 from vmon.cli.output import cell, write_table
 from vmon.cli.tree import draw
+from vmon.core.coverage import said
 from vmon.core.errors import NoSuchProcess
 from vmon.core.events import Answer, Event
 from vmon.core.rules import Rule
@@ -46,6 +47,7 @@ def main() -> None:
         click.echo(f"QEMU process {guest.pid}, ready after {time.monotonic() - begin:.1f} s")
         with vmon.attach(NAME) as vm:
             look(vm, guest)
+            compare(vm)
             control(vm, guest)
     click.echo(f"\nThe guest has been shut down. All of it took {time.monotonic() - begin:.1f} s.")
     click.echo(
@@ -98,6 +100,23 @@ def look(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
         if change.kind == "ended":
             break
         show_port(vm, change.process)
+
+
+def compare(vm: vmon.VirtualMachine) -> None:
+    """What a rootkit hunter asks, and the program of a process as the guest has it in memory."""
+    start = time.perf_counter()
+    found = vm.check()
+    took_ms = (time.perf_counter() - start) * 1e3
+    say(
+        f"do its views of itself agree? tasks, modules, sockets, code: {took_ms:.0f} ms, {len(found)} findings"
+    )
+    for finding in found:
+        click.echo(cell(f"{finding.severity}: {finding.said}"))
+    for gap in found.coverage:
+        click.echo(cell(f"not seen: {said(gap)}"))
+    hashed = vm.hashed_processes([1])[0]
+    click.echo(f"the program of process 1, out of its page cache: sha256 {hashed.sha256}")
+    click.echo(f"who listens: {', '.join(f'{p.local_port} {p.process}' for p in vm.ports())}")
 
 
 def show_port(vm: vmon.VirtualMachine, process: vmon.Process) -> None:

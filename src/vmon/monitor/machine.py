@@ -258,7 +258,7 @@ class VirtualMachine(Acts, views.Views):
 
     def _coverage(self) -> list[str]:
         """What can't be seen here, a sentence each."""
-        said = ["processes hidden from the task list are not looked for"]
+        said = ["processes that hide from the task list: `vmon check` looks for them"]
         if self._connection.regs is None:
             said.append("no registers: whether this kernel was running when the dump was made is not checked")
         said.append("pages swapped out or not yet read in are reported as unknown")
