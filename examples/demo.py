@@ -116,7 +116,7 @@ def compare(vm: vmon.VirtualMachine) -> None:
         click.echo(cell(f"not seen: {said(gap)}"))
     hashed = vm.hashed_processes([1])[0]
     click.echo(f"the program of process 1, out of its page cache: sha256 {hashed.sha256}")
-    click.echo(f"who listens: {', '.join(f'{p.local_port} {p.process}' for p in vm.ports())}")
+    click.echo(f"who listens: {', '.join(f'{port.port} {port.process}' for port in vm.ports())}")
 
 
 def show_port(vm: vmon.VirtualMachine, process: vmon.Process) -> None:
