@@ -20,11 +20,12 @@ from tests.guest.conftest import say
 from vmon.arch.x86_64.paging import FRAME_MASK, NO_EXECUTE, PAGE_SIZE_BIT, levels_for
 from vmon.cli import cli
 from vmon.core.address import Gpa, Gva
+from vmon.core.coverage import Gaps
 from vmon.core.ports import WritePhys
 from vmon.core.records.finding import FindingRecord
 from vmon.lab import matrix
 from vmon.lab.guest import LabGuest
-from vmon.linux import inet, pidtable, xarray
+from vmon.linux import hlist, inet, pidtable, xarray
 from vmon.linux.kernel import Kernel
 from vmon.linux.task import find_tasks
 
@@ -278,7 +279,6 @@ def test_an_interrupt_gate_that_leads_out_of_the_kernel(machine: vmon.VirtualMac
 
 
 def test_a_file_of_proc_read_by_somebody_else(machine: vmon.VirtualMachine) -> None:
-    from vmon.core.coverage import Gaps
     from vmon.linux import procfs
 
     with intruder(machine) as made:
@@ -304,6 +304,30 @@ def swapon(kernel: Kernel) -> tuple[int, int]:
 
 def flipped(kernel: Kernel, gva: int) -> bytes:
     return bytes(byte ^ 0x5A for byte in kernel.memory.read(Gva(gva), 64))
+
+
+def test_a_kprobe_that_calls_somebody_else(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
+    folder = "/sys/kernel/tracing"
+    say(guest, f"mkdir -p {folder}; mount -t tracefs t {folder}; true")
+    try:
+        say(
+            guest,
+            f"cd {folder}; echo 'p:x __x64_sys_swapon' > kprobe_events; echo 1 > events/kprobes/x/enable",
+        )
+        with intruder(machine) as made:
+            kernel = made.kernel
+            table = kernel.symbol("kprobe_table")
+            (probe,) = hlist.walk_heads(kernel, table, 64, "kprobes", Gaps()).tolist()
+            handler = probe - kernel.offset("kprobe", "hlist") + kernel.offset("kprobe", "pre_handler")
+            made.word(handler, kernel.memory.bases.vmalloc_base + (1 << 30))
+            record = only(machine.check("pointers"), "code.pointer")
+            assert (record.subject, record.address) == ("kprobe handler", handler)
+        assert machine.check("pointers") == []
+    finally:
+        say(
+            guest,
+            f"cd {folder}; echo 0 > events/kprobes/x/enable; echo > kprobe_events; cd /; umount {folder}",
+        )
 
 
 def test_code_that_changed_and_code_that_leads_away(machine: vmon.VirtualMachine) -> None:
@@ -430,7 +454,6 @@ def test_no_view_is_empty(machine: vmon.VirtualMachine) -> None:
     """Views that agree because none of them sees anything would prove nothing."""
     from vmon.check.modules import find_everywhere
     from vmon.check.processes import look
-    from vmon.core.coverage import Gaps
 
     gaps = Gaps()
     views = look(machine.wide_kernel, gaps).by

@@ -25,7 +25,9 @@ from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
 from vmon.linux import code, interrupt, netfilter, procfs, syscall
 from vmon.linux.code import CodeMap
+from vmon.linux.hlist import walk_heads
 from vmon.linux.kernel import Kernel
+from vmon.linux.patching import KPROBE_BUCKETS
 
 WANTS = (
     code.WANTS
@@ -43,7 +45,11 @@ WANTS = (
             "__bss_start",
             "__bss_stop",
         ),
-        structs={"security_hook_list": "list hook", "security_hook_heads": "binder_set_context_mgr"},
+        structs={
+            "kprobe": "hlist pre_handler post_handler",
+            "security_hook_list": "list hook",
+            "security_hook_heads": "binder_set_context_mgr",
+        },
     )
 )
 MODULES_START = 0xFFFF_FFFF_A000_0000
@@ -91,6 +97,7 @@ class _Look:
             ("/proc", self._procfs),
             ("netfilter hooks", self._netfilter),
             ("LSM hooks", self._lsm),
+            ("kprobes and ftrace", self._tracers),
             ("kernel data", self._data),
         ):
             try:
@@ -201,6 +208,22 @@ class _Look:
         raise BadStructure(
             "a list of LSM hooks that does not end", field="security_hook_list.list", address=start
         )
+
+    def _tracers(self) -> None:
+        """Handlers of kprobes, and what ftrace calls."""
+        kernel, places = self._kernel, []
+        if kernel.has_symbol("kprobe_table"):
+            nodes = walk_heads(kernel, kernel.symbol("kprobe_table"), KPROBE_BUCKETS, "kprobes", self._gaps)
+            probes = nodes - np.uint64(kernel.offset("kprobe", "hlist"))
+            places = [("kprobe handler", "kprobe", name, probes) for name in ("pre_handler", "post_handler")]
+        if kernel.has_symbol("ftrace_ops_list"):
+            places.append(("ftrace function", "ftrace_ops", "func", code.find_ftrace_ops(kernel)))
+        for subject, struct, name, objects in places:
+            functions = kernel.read(struct, name, objects)[name]
+            for at, function in zip(objects.tolist(), functions.tolist(), strict=True):
+                if function and not self._code.at(function):
+                    place = at + kernel.offset(struct, name)
+                    self._add("code.pointer", subject, [f"{place:#x} holds {function:#x}"], place)
 
     def _data(self) -> None:
         """Words of the kernel's and its modules' data that lead to executable memory which is nobody's."""

@@ -41,7 +41,7 @@ WANTS = module.WANTS | Wants(
     structs={
         "bpf_ksym": "start end name lnode",
         "bpf_prog_pack": "list ptr",
-        "ftrace_ops": "next trampoline trampoline_size list",
+        "ftrace_ops": "next func trampoline trampoline_size list",
         "kprobe_insn_cache": "pages",
         "kprobe_insn_page": "list insns",
     },
@@ -148,8 +148,8 @@ def _bpf_packs(kernel: Kernel) -> list[CodeArea]:
     return [_area(start, HUGE_PAGE_SIZE_BYTES, "bpf", "filters") for start in starts.tolist() if start]
 
 
-def _trampolines(kernel: Kernel) -> list[CodeArea]:
-    """ftrace_ops_list ends in a static element whose next is null; those that wait to be freed are on another list."""
+def find_ftrace_ops(kernel: Kernel) -> Column:
+    """Addresses of the ftrace_ops in use. The list ends in a static element whose next is null. BadStructure."""
     found: list[int] = []
     at = kernel.memory.u64(kernel.symbol("ftrace_ops_list"))
     while at and at not in found:
@@ -157,6 +157,12 @@ def _trampolines(kernel: Kernel) -> list[CodeArea]:
         if len(found) > MAX_AREAS:
             raise BadStructure(f"more than {MAX_AREAS:,} ftrace_ops", field="ftrace_ops.next", address=at)
         at = int(kernel.read_one("ftrace_ops", "next", at)["next"][0])
+    return np.array(found, dtype=np.uint64)
+
+
+def _trampolines(kernel: Kernel) -> list[CodeArea]:
+    """Of the ftrace_ops in use, and of those that wait to be freed."""
+    found = find_ftrace_ops(kernel).tolist()
     if kernel.has_symbol("ftrace_ops_trampoline_list"):
         offset = kernel.offset("ftrace_ops", "list")
         head = kernel.symbol("ftrace_ops_trampoline_list")
