@@ -37,8 +37,47 @@ NOT_CALLS = {
     "EventStream.follow": "waits for events for ever",
     "Snapshot.of_all": "VirtualMachine.snapshot",
     "Process.all_of": "VirtualMachine.processes",
+    "Process.read_memory": "as long as what is read",
+    "Process.iter_memory": "as long as what is read",
+    "Snapshot.of_pid": "VirtualMachine.process",
+    "Snapshot.memory": "a door to what is read",
+    "VirtualMachine.identity": "a value",
+    "VirtualMachine.is_live": "a value",
+    "VirtualMachine.strings": "as long as what is read",
+    "VirtualMachine.scan": "needs rules, and takes as long as what is read",
+    "VirtualMachine.core": "writes a file",
+    "VirtualMachine.isf": "bench bridges",
+    "VirtualMachine.write_isf": "bench bridges",
+    "VirtualMachine.drgn_program": "another program's",
 }
 """Public names that are no calls which return by themselves, with the reason."""
+VIEWS = (
+    *(
+        "modules",
+        "dmesg",
+        "sysctl",
+        "lsm",
+        "bpf_programs",
+        "bpf_maps",
+        "hooks",
+        "keys",
+        "key_users",
+        "timers",
+    ),
+    *(
+        "workqueues",
+        "worker_pools",
+        "meminfo",
+        "cpus",
+        "mounts",
+        "locks",
+        "interfaces",
+        "routes",
+        "neighbours",
+    ),
+    *("ports", "cgroups", "containers", "who", "hashed_processes", "registers"),
+)
+VIEWS_OF_ONE = ("auxv", "stack", "read_exe", "hashed_maps")
 CLASSES = (VirtualMachine, EventStream, Process, Snapshot)
 
 
@@ -113,10 +152,14 @@ def public_names() -> set[str]:
 
 def reading(vm: VirtualMachine, pid: int) -> Iterator[Call]:
     """Calls that leave the guest alone."""
-    for name in ("kernel", "ram", "guest"):
+    for name in ("kernel", "wide_kernel", "ram", "guest"):
         yield Call(f"VirtualMachine.{name}", lambda _, name=name: getattr(vm, name))
-    for name in ("snapshot", "processes", "sockets"):
+    for name in ("snapshot", "processes", "sockets", *VIEWS):
         yield Call(f"VirtualMachine.{name}", lambda _, name=name: getattr(vm, name)())
+    for name in VIEWS_OF_ONE:
+        yield Call(f"VirtualMachine.{name}", lambda _, name=name: getattr(vm, name)(pid))
+    yield Call("VirtualMachine.read_file", lambda _: vm.read_file("/bin/busybox"))
+    yield Call("VirtualMachine.check", lambda _: vm.check(), apart=True)
     yield Call("VirtualMachine.process", lambda _: vm.process(pid))
     yield Call("VirtualMachine.descendants", lambda _: vm.descendants(1))
     yield Call("VirtualMachine.doctor", lambda _: vm.doctor(), apart=True)

@@ -72,7 +72,7 @@ def seized(
             file = folder / "symbols" / "linux" / "guest.json.xz"
             record = vm.write_isf(file)
             assert record.symbols == len(vm.kernel.symbols) and record.size == file.stat().st_size
-            with pytest.raises(UsageError, match="exists"):
+            with pytest.raises(UsageError, match="there already"):
                 vm.write_isf(file)
     with vmon.attach(f"dump:{folder / 'ram.elf'}") as listed:
         yield Seized(folder, folder / "ram.elf", listed)
