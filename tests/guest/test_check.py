@@ -367,20 +367,16 @@ def test_the_kernels_own_changes_are_none(guest: LabGuest, machine: vmon.Virtual
     folder = "/sys/kernel/tracing"
     say(guest, f"mkdir -p {folder}; mount -t tracefs t {folder}; true")
     try:
-        say(
-            guest,
-            f"cd {folder}; echo 'vfs_*' > set_ftrace_filter; echo function > current_tracer; echo 'p:x do_sys_openat2' > kprobe_events",
-        )
+        say(guest, f"cd {folder}; echo 'vfs_*' > set_ftrace_filter; echo function > current_tracer")
+        say(guest, f"cd {folder}; echo 'p:x do_sys_openat2' > kprobe_events")
         say(guest, f"cd {folder}; echo 1 > events/kprobes/x/enable; echo 1 > events/sched/enable")
         assert machine.check("text", "pointers") == []
         machine.install_probe()
         assert machine.check("text", "pointers") == []
         machine.remove_probe()
     finally:
-        say(
-            guest,
-            f"cd {folder}; echo 0 > events/enable; echo nop > current_tracer; echo > set_ftrace_filter; echo > kprobe_events; true",
-        )
+        say(guest, f"cd {folder}; echo 0 > events/enable; echo nop > current_tracer; true")
+        say(guest, f"cd {folder}; echo > set_ftrace_filter; echo > kprobe_events; true")
         say(guest, f"umount {folder}; true")
     assert machine.check("text", "pointers") == []
 
