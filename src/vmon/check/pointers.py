@@ -29,6 +29,7 @@ from vmon.linux.hlist import walk_heads
 from vmon.linux.kernel import Kernel
 from vmon.linux.patching import KPROBE_BUCKETS
 
+UNUSED_BSS = ("__start_bss_decrypted_unused", "__end_bss_decrypted")
 WANTS = (
     code.WANTS
     | syscall.WANTS
@@ -44,6 +45,7 @@ WANTS = (
             "_edata",
             "__bss_start",
             "__bss_stop",
+            *UNUSED_BSS,
         ),
         structs={
             "kprobe": "hlist pre_handler post_handler",
@@ -229,7 +231,10 @@ class _Look:
         """Words of the kernel's and its modules' data that lead to executable memory which is nobody's."""
         kernel = self._kernel
         # What lies between them was given back after boot, and holds anything.
-        bounds = (("__start_rodata", "__end_rodata"), ("_sdata", "_edata"), ("__bss_start", "__bss_stop"))
+        bounds = [("__start_rodata", "__end_rodata"), ("_sdata", "_edata"), ("__bss_start", "__bss_stop")]
+        if all(map(kernel.has_symbol, UNUSED_BSS)):
+            # So was a part of bss, where memory is not encrypted (mem_encrypt_free_decrypted_mem()).
+            bounds[2:] = [("__bss_start", UNUSED_BSS[0]), (UNUSED_BSS[1], "__bss_stop")]
         stretches = [(kernel.symbol(start), kernel.symbol(end), False) for start, end in bounds]
         stretches += [
             (Gva(area.start), Gva(area.end), True) for area in self._code.areas if area.owner == "module"
