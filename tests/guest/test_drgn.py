@@ -15,18 +15,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import drgn
 import pytest
-from drgn.helpers import linux
-from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 import vmon
 from tests.guest.conftest import say
 from vmon.core.text import guest_text
 from vmon.kernel.btf import KIND_FUNC
 from vmon.lab.guest import LabGuest
-from vmon.monitor.drgn.symbols import KernelSymbols
 from vmon.monitor.drgn.variables import VARIABLES
+
+drgn = pytest.importorskip("drgn")
+linux = pytest.importorskip("drgn.helpers.linux")
+
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms  # noqa: E402 - only where drgn is
+
+from vmon.monitor.drgn.symbols import KernelSymbols  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SURVEYED = "6.12"
