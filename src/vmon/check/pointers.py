@@ -23,15 +23,14 @@ from vmon.core.ports import Registers
 from vmon.core.records.finding import FindingRecord
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
-from vmon.linux import code, interrupt, netfilter, procfs, syscall
+from vmon.linux import code, interrupt, kprobe, netfilter, procfs, syscall
 from vmon.linux.code import CodeMap
-from vmon.linux.hlist import walk_heads
 from vmon.linux.kernel import Kernel
-from vmon.linux.patching import KPROBE_BUCKETS
 
 UNUSED_BSS = ("__start_bss_decrypted_unused", "__end_bss_decrypted")
 WANTS = (
     code.WANTS
+    | kprobe.WANTS
     | syscall.WANTS
     | interrupt.WANTS
     | netfilter.WANTS
@@ -48,7 +47,6 @@ WANTS = (
             *UNUSED_BSS,
         ),
         structs={
-            "kprobe": "hlist pre_handler post_handler",
             "security_hook_list": "list hook",
             "security_hook_heads": "binder_set_context_mgr",
         },
@@ -213,11 +211,9 @@ class _Look:
 
     def _tracers(self) -> None:
         """Handlers of kprobes, and what ftrace calls."""
-        kernel, places = self._kernel, []
-        if kernel.has_symbol("kprobe_table"):
-            nodes = walk_heads(kernel, kernel.symbol("kprobe_table"), KPROBE_BUCKETS, "kprobes", self._gaps)
-            probes = nodes - np.uint64(kernel.offset("kprobe", "hlist"))
-            places = [("kprobe handler", "kprobe", name, probes) for name in ("pre_handler", "post_handler")]
+        kernel = self._kernel
+        probes = kprobe.find_probed(kernel, self._gaps)
+        places = [("kprobe handler", "kprobe", name, probes) for name in ("pre_handler", "post_handler")]
         if kernel.has_symbol("ftrace_ops_list"):
             places.append(("ftrace function", "ftrace_ops", "func", code.find_ftrace_ops(kernel)))
         for subject, struct, name, objects in places:

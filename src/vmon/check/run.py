@@ -67,10 +67,11 @@ def check(kernel: Kernel, basis: Basis, subjects: Collection[str] = SUBJECTS) ->
             raise UsageError(f"{subject!r} is nothing to check", hint=f"choose from {', '.join(SUBJECTS)}")
     gaps = Gaps()
     found: list[FindingRecord] = []
+    checks = _checks(kernel, basis, gaps)
     for subject in SUBJECTS:
         if subject in subjects:
             try:
-                found += _checks(kernel, basis, gaps)[subject]()
+                found += checks[subject]()
             except GuestDataError as error:
                 gaps.add(subject, "unreadable", error.message)
     found.sort(key=lambda record: (-SEVERITIES.index(record.severity), record.check, record.subject))

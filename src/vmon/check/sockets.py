@@ -43,7 +43,7 @@ def _look(kernel: Kernel, gaps: Gaps) -> dict[Hashable, FindingRecord]:
             subject = f"{_name(record)}, held by process {record.pid} ({record.process}),"
             key = ("socket.hidden", record.sock, record.inode)
             found[key] = finding("socket.hidden", subject, evidence, pid=record.pid, address=record.sock)
-    for record in everysocket.find_every_socket(kernel, held, nets, Gaps()):
+    for record in everysocket.join_held(kernel, held, nets, Gaps(), full, small):
         if record.pid is None and not record.kernel and record.state == "LISTEN" and record.protocol:
             evidence = [
                 f"sock at {record.sock:#x} in the tables, inode {record.inode}",

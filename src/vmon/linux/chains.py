@@ -73,8 +73,7 @@ def walk_chains_of(
             break
     if torn:
         gaps.add(what, "torn", "chains that ended in another one", torn)
-    for gap in seen.records():
-        gaps.add(gap.what, gap.reason, gap.detail, gap.count)
+    gaps.add_all(seen.records())
     return found, owners
 
 

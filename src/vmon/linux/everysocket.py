@@ -41,7 +41,13 @@ def find_every_socket(
     kernel: Kernel, held: Sequence[SocketRecord], nets: list[Net], gaps: Gaps
 ) -> list[SocketRecord]:
     """Sockets that processes hold, as they are given, then all others of the namespaces `nets`."""
-    full, small = find_socks(kernel, nets, gaps)
+    return join_held(kernel, held, nets, gaps, *find_socks(kernel, nets, gaps))
+
+
+def join_held(
+    kernel: Kernel, held: Sequence[SocketRecord], nets: list[Net], gaps: Gaps, full: Column, small: Column
+) -> list[SocketRecord]:
+    """The same, of what find_socks() found."""
     gaps.add(OTHERS, "not looked for", count=0)
     known = np.array([record.sock for record in held], dtype=np.uint64)
     full = full[~np.isin(full, known)]

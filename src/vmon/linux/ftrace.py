@@ -34,7 +34,7 @@ WANTS = Wants(
     },
 )
 MAX_GROUPS = 100_000
-MAX_RECORDS = 4_000_000
+MAX_RECORDS = 2_000_000
 MAX_OPS = 10_000
 MAX_SIZE_BITS = 16
 USERS_MASK = 0xFFFF
@@ -58,7 +58,7 @@ def find_traced(kernel: Kernel, where: Where, gaps: Gaps) -> list[KernelHookReco
     if not kernel.has_symbol("ftrace_pages_start") or "dyn_ftrace" not in kernel.profile.structs:
         gaps.add("ftrace", "not on this kernel")
         return []
-    addresses, flags = _read_records(kernel, gaps)
+    addresses, flags = read_records(kernel, gaps)
     wanted = (flags & np.uint64(USERS_MASK | FL_ENABLED)) != 0
     if not wanted.any():
         return []
@@ -86,7 +86,7 @@ def find_traced(kernel: Kernel, where: Where, gaps: Gaps) -> list[KernelHookReco
     return sorted(records, key=lambda record: record.address)
 
 
-def _read_records(kernel: Kernel, gaps: Gaps) -> tuple[Column, Column]:
+def read_records(kernel: Kernel, gaps: Gaps) -> tuple[Column, Column]:
     """Address and flags of every function that can be traced."""
     at = kernel.memory.u64(kernel.symbol("ftrace_pages_start"))
     size = kernel.profile["dyn_ftrace"].size

@@ -38,8 +38,7 @@ def find_kprobes(kernel: Kernel, where: Where, gaps: Gaps) -> list[KernelHookRec
     if not kernel.has_symbol("kprobe_table") or "kprobe" not in kernel.profile.structs:
         gaps.add("kprobes", "not on this kernel")
         return []
-    nodes = walk_heads(kernel, kernel.symbol("kprobe_table"), TABLE_HEADS, "kprobes", gaps, MAX_KPROBES)
-    places = nodes - np.uint64(kernel.offset("kprobe", "hlist"))
+    places = find_probed(kernel, gaps)
     heads = kernel.read("kprobe", KPROBE_FIELDS, places)
     stands_for = int(kernel.symbol("aggr_pre_handler")) if kernel.has_symbol("aggr_pre_handler") else 0
     records = []
@@ -51,6 +50,17 @@ def find_kprobes(kernel: Kernel, where: Where, gaps: Gaps) -> list[KernelHookRec
             own = _children(kernel, place, gaps)
         records += _records(kernel, np.array(own, dtype=np.uint64), flags & OF_PLACE, where)
     return sorted(records, key=lambda record: record.address)
+
+
+def find_probed(kernel: Kernel, gaps: Gaps) -> Column:
+    """Address of a struct kprobe for each place that has any: the only one, or the one that stands for all.
+
+    BadStructure where the table's lists do not end; none on a kernel without kprobes.
+    """
+    if not kernel.has_symbol("kprobe_table"):
+        return np.zeros(0, dtype=np.uint64)
+    nodes = walk_heads(kernel, kernel.symbol("kprobe_table"), TABLE_HEADS, "kprobes", gaps, MAX_KPROBES)
+    return nodes - np.uint64(kernel.offset("kprobe", "hlist"))
 
 
 def _children(kernel: Kernel, place: int, gaps: Gaps) -> list[int]:

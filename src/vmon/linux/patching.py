@@ -13,38 +13,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure, GuestDataError
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
-from vmon.linux.hlist import walk_heads
+from vmon.linux import ftrace, kprobe
 from vmon.linux.kernel import Kernel
 
-WANTS = Wants(
-    symbols=(
-        "__start___jump_table",
-        "__stop___jump_table",
-        "__start_static_call_sites",
-        "__stop_static_call_sites",
-        "ftrace_pages_start",
-        "kprobe_table",
-        "ftrace_call",
-        "ftrace_regs_call",
-        "ftrace_graph_call",
-    ),
-    structs={
-        "jump_entry": "code target",
-        "static_call_site": "addr",
-        "ftrace_page": "next records index",
-        "dyn_ftrace": "ip flags",
-        "kprobe": "hlist addr",
-    },
+WANTS = (
+    ftrace.WANTS
+    | kprobe.WANTS
+    | Wants(
+        symbols=(
+            "__start___jump_table",
+            "__stop___jump_table",
+            "__start_static_call_sites",
+            "__stop_static_call_sites",
+            "ftrace_call",
+            "ftrace_regs_call",
+            "ftrace_graph_call",
+        ),
+        structs={
+            "jump_entry": "code target",
+            "static_call_site": "addr",
+        },
+    )
 )
 MAX_TABLE_BYTES = 32 << 20
-MAX_FTRACE_PAGES = 100_000
-MAX_RECORDS = 2_000_000
-KPROBE_BUCKETS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +67,12 @@ def find_patchable(kernel: Kernel, gaps: Gaps) -> Patchable:
     except GuestDataError as error:
         gaps.add("places of static keys and calls", "unreadable", error.message)
     try:
-        traced = _ftrace(kernel)
+        if kernel.has_symbol("ftrace_pages_start"):
+            traced = ftrace.read_records(kernel, gaps)[0]
     except GuestDataError as error:
         gaps.add("places of ftrace", "unreadable", error.message)
     try:
-        probed = _kprobes(kernel, gaps)
+        probed = kernel.read("kprobe", "addr", kprobe.find_probed(kernel, gaps))["addr"]
     except GuestDataError as error:
         gaps.add("places of kprobes", "unreadable", error.message)
     names = [
@@ -110,35 +106,3 @@ def _signed(entries: NDArray[np.uint8], offset: int, start: int, size: int) -> C
     distances = np.ascontiguousarray(entries[:, offset : offset + 4]).view("<i4").reshape(-1).astype(np.int64)
     places = np.uint64(start + offset) + np.arange(len(entries), dtype=np.uint64) * np.uint64(size)
     return (places.view(np.int64) + distances).view(np.uint64)
-
-
-def _ftrace(kernel: Kernel) -> Column:
-    if not kernel.has_symbol("ftrace_pages_start"):
-        return np.zeros(0, dtype=np.uint64)
-    stride, offset = kernel.profile["dyn_ftrace"].size, kernel.offset("dyn_ftrace", "ip")
-    page = kernel.memory.u64(kernel.symbol("ftrace_pages_start"))
-    found: list[Column] = []
-    seen: set[int] = set()
-    count = 0
-    while page:
-        columns = kernel.read_one("ftrace_page", "next records index", page)
-        records = int(columns["index"][0])
-        count += records
-        if page in seen or len(seen) > MAX_FTRACE_PAGES or count > MAX_RECORDS:
-            raise BadStructure(
-                "a list of ftrace pages that does not end", field="ftrace_page.next", address=page
-            )
-        seen.add(page)
-        data = kernel.memory.read(Gva(int(columns["records"][0])), records * stride)
-        rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, stride)[:, offset : offset + 8]
-        found.append(np.ascontiguousarray(rows).view("<u8").reshape(-1).astype(np.uint64))
-        page = int(columns["next"][0])
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
-
-
-def _kprobes(kernel: Kernel, gaps: Gaps) -> Column:
-    """A table of KPROBE_TABLE_SIZE lists; the size is a constant of the source since 2.6."""
-    if not kernel.has_symbol("kprobe_table"):
-        return np.zeros(0, dtype=np.uint64)
-    nodes = walk_heads(kernel, kernel.symbol("kprobe_table"), KPROBE_BUCKETS, "kprobe.hlist", gaps)
-    return kernel.read("kprobe", "addr", nodes - np.uint64(kernel.offset("kprobe", "hlist")))["addr"]
