@@ -369,7 +369,8 @@ def test_timers(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     sleeping = [record.pid for record in wheel if record.function == "process_timeout"]
     assert sleeping
     assert all(any(path.endswith(f"/{pid}") for path in threads) for pid in sleeping)
-    assert seen.coverage == []
+    # Timers of other CPUs move while a wheel is read.
+    assert {gap.reason for gap in seen.coverage} <= {"torn"}
 
 
 def told_kworkers(guest: LabGuest) -> dict[int, str]:

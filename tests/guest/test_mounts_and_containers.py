@@ -235,13 +235,17 @@ def test_cgroups(guest: LabGuest, vm: vmon.VirtualMachine, grouped: None) -> Non
     for record in answer:
         told, later = before[record.id, record.path], after[record.id, record.path]
         same = {file: text for file, text in told.items() if later.get(file) == text}
-        stat = dict(zip(*[iter(same["cgroup.stat"].split())] * 2, strict=False))
-        assert record.descendants == int(stat["nr_descendants"])
-        assert record.dying_descendants == int(stat["nr_dying_descendants"])
+        # Of a machine that booted a moment ago, cgroups of its own services are still dying.
+        if "cgroup.stat" in same:
+            stat = dict(zip(*[iter(same["cgroup.stat"].split())] * 2, strict=False))
+            assert record.descendants == int(stat["nr_descendants"])
+            assert record.dying_descendants == int(stat["nr_dying_descendants"])
+            compared += 1
         assert record.controllers == same.get("cgroup.controllers", "").split()
         assert record.subtree_control == same.get("cgroup.subtree_control", "").split()
         if "cgroup.events" in same:
             assert f"populated {int(record.populated)}" in same["cgroup.events"]
+        if "cgroup.freeze" in same:
             assert record.frozen == (same["cgroup.freeze"] == "1")
         if told.get("cgroup.procs") == later.get("cgroup.procs") and record.path != "/v-threads":
             assert record.processes == len(told.get("cgroup.procs", "").split())

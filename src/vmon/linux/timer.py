@@ -1,7 +1,8 @@
 """Each CPU keeps its timers of high resolution on a tree a clock, and its others on a wheel of lists.
 
 Reads hrtimer_bases, timer_bases, and what a timer is a part of: a sleeping thread, a delayed work. A hostile guest can
-bend trees and lists: both are bounded. Timers move all the time: one that runs out meanwhile may be missed.
+bend trees and lists: both are bounded. Timers move all the time, many lie on a stack: a wheel whose links do not lead
+back is read again, and what even then is not linked is left out and told.
 Sources: kernel/time/hrtimer.c, kernel/time/timer.c, include/linux/timer.h, kernel/workqueue.c.
 """
 
@@ -22,7 +23,7 @@ from vmon.linux.system import read_jiffies
 from vmon.linux.where import Where
 
 HRTIMER_FIELDS = "node.expires function is_soft"
-TIMER_FIELDS = "expires function flags"
+TIMER_FIELDS = "entry.pprev expires function flags"
 WANTS = (
     rbtree.WANTS
     | percpu.WANTS
@@ -48,6 +49,7 @@ MAX_TIMERS = 1 << 20
 MAX_BASES = 3
 """Wheels of a CPU: of two kinds, of three since 6.9 (83a665dc99a7, pinned timers)."""
 MAX_CLOCK_AWAY = 1 << 32
+TRIES = 3
 CLOCKS = {0: "realtime", 1: "monotonic", 7: "boottime", 11: "tai"}
 FLAGS = {1 << 19: "deferrable", 1 << 20: "pinned", 1 << 21: "irqsafe"}
 
@@ -110,13 +112,31 @@ def _wheel(kernel: Kernel, where: Where, gaps: Gaps, cpu: int, first: Gva) -> li
         if int(columns["cpu"][0]) != cpu or away > MAX_CLOCK_AWAY:
             break
         vectors = layout["vectors"]
-        try:
-            timers = walk_heads(kernel, Gva(base + vectors.offset), vectors.count, "timers", gaps, MAX_TIMERS)
-        except GuestDataError as error:
-            gaps.add("timers", "torn", error.message)
-            continue
+        timers = _linked(kernel, gaps, Gva(base + vectors.offset), vectors.count)
         records += _of_wheel(kernel, where, gaps, cpu, timers)
     return records
+
+
+def _linked(kernel: Kernel, gaps: Gaps, heads: Gva, count: int) -> Column:
+    """Timers of one wheel that are linked where they were met. A gap where some are not, time after time."""
+    none: Column = np.zeros(0, dtype=np.uint64)
+    for _ in range(TRIES):
+        seen, timers = Gaps(), none
+        try:
+            met = walk_heads(kernel, heads, count, "timers", seen, MAX_TIMERS)
+        except GuestDataError as error:
+            seen.add("timers", "torn", error.message)
+            continue
+        # What points to a timer says so itself; a timer that ran out on a stack is overwritten at once.
+        back = kernel.read("timer_list", TIMER_FIELDS, met)["entry.pprev"]
+        linked = kernel.memory.gather(back, 8).view("<u8").reshape(-1) == met
+        timers = met[linked]
+        if linked.all() and not seen.records():
+            break
+        if not linked.all():
+            seen.add("timers", "torn", "no longer linked where they were met", int((~linked).sum()))
+    gaps.add_all(seen.records())
+    return timers
 
 
 def _of_wheel(kernel: Kernel, where: Where, gaps: Gaps, cpu: int, timers: Column) -> list[TimerRecord]:

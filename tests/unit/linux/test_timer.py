@@ -85,7 +85,12 @@ class Machine:
 
     def hang(self, wheel: int, vector: int, timer: int) -> None:
         base = self.small.symbol("timer_bases") + wheel * self.small.profile["timer_base"].size
-        self.small.put(self.small.field(base, "timer_base", "vectors") + 8 * vector, timer)
+        self.link(self.small.field(base, "timer_base", "vectors") + 8 * vector, timer)
+
+    def link(self, place: int, timer: int) -> None:
+        """What lies at `place` points to the timer, and the timer back."""
+        self.small.put(place, timer)
+        self.small.put(timer + 8, place)
 
     def timers(self, gaps: Gaps | None = None) -> list[TimerRecord]:
         gaps = gaps or Gaps()
@@ -109,7 +114,7 @@ def test_timers_of_trees_and_wheels(structs: dict[str, str]) -> None:
     plain = small.new("timer_list", function=FUNCTION, expires=6000, flags=1 << 19)
     process = small.new("process_timer", task=machine.task)
     small.set(process, "timer_list", function=small.symbol("process_timeout"), expires=6001)
-    small.put(plain, process)
+    machine.link(plain, process)
     work = small.new("delayed_work", work__func=FUNCTION)
     delayed = small.field(work, "delayed_work", "timer")
     small.set(delayed, "timer_list", function=small.symbol("delayed_work_timer_fn"), flags=1 << 21)
@@ -146,6 +151,17 @@ def test_trees_and_lists_that_lie() -> None:
     machine.arm(0, timer)
     with pytest.raises(BadStructure, match="runs into itself"):
         machine.timers()
+
+
+def test_a_timer_that_is_gone_when_it_is_read() -> None:
+    machine, gaps = Machine(OLD), Gaps()
+    small = machine.small
+    there, gone = (small.new("timer_list", function=FUNCTION, expires=n) for n in (6000, 6001))
+    machine.hang(0, 1, there)
+    machine.link(there, gone)
+    small.put(gone + 8, WILD)
+    assert [record.expires for record in machine.timers(gaps)] == [6000]
+    assert [(gap.what, gap.reason, gap.count) for gap in gaps.records()] == [("timers", "torn", 1)]
 
 
 def test_a_kernel_whose_timers_vmon_does_not_know() -> None:
