@@ -31,6 +31,10 @@ NO_TESTS = 5
 """Exit status of pytest."""
 ATTEMPTS = 2
 CONSOLE_LINES = 40
+LONGEST_S = 1200
+"""Of a run in an emulated host, which takes 3 to 5 minutes: a guest in it may stand still for ever."""
+TIMED_OUT = 124
+"""Exit status of timeout(1)."""
 
 
 def main(arguments: list[str]) -> int:
@@ -80,7 +84,10 @@ def run_in_one_host(pytest: list[str]) -> int:
             build_overlay(host.guest.folder / "overlay")
             environment = f"{OVERLAY_VARIABLE}={RUN_IN_HOST}/overlay"
             try:
-                status = host.run(f"{environment} python3 -m pytest {shlex.join(pytest)}")
+                bounded = f"timeout --kill-after=30 {LONGEST_S}"
+                status = host.run(f"{environment} {bounded} python3 -m pytest {shlex.join(pytest)}")
+                if status == TIMED_OUT:
+                    raise TargetGone(f"the tests in {NAME} did not end in {LONGEST_S} s")
             except TargetGone:
                 print("\n".join(host.guest.console.splitlines()[-CONSOLE_LINES:]), file=sys.stderr)
                 raise
