@@ -136,7 +136,8 @@ def test_large_pages_are_large(prepared: Prepared, vm: vmon.VirtualMachine) -> N
     smaps = say(prepared.guest, f"cat /proc/{prepared.pid}/smaps")
     huge = sum(int(found) for found in re.findall(r"AnonHugePages:\s+(\d+) kB", smaps)) * 1024
     assert huge == 4 << 20
-    memory = vm.snapshot().memory(vm.snapshot().pid.index(prepared.pid))
+    snapshot = vm.snapshot()
+    memory = snapshot.memory(snapshot.pid.index(prepared.pid))
     sizes = [
         int(span)
         for area in memory.areas
