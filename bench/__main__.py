@@ -23,6 +23,7 @@ from bench.peers import measure_peers
 from bench.probe import measure_probe
 from bench.processes import measure_processes
 from bench.series import Results
+from bench.sigma import measure_sigma
 from bench.states import STATES
 from bench.tracers import measure_tracers
 from vmon.core.errors import VmonError
@@ -34,6 +35,7 @@ TOPICS = (
     "content",
     "check",
     "command",
+    "sigma",
     "memory",
     "calls",
     "probe",
@@ -95,6 +97,7 @@ def main(arguments: list[str]) -> int:
     with Guests(results.say) as guests:
         quick = options.quick
         attempt("command", "host", lambda: measure_imports(results, quick=quick))
+        attempt("sigma", "host", lambda: measure_sigma(results, quick=quick))
         for kernel in kernels:
             measure_kernel(results, guests, kernel, attempt, quick=quick)
             attempt(

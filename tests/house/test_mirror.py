@@ -19,6 +19,7 @@ WITHOUT = {
     "probe/install.py": "the guest tests install into real kernels; the parts have tests of their own",
     "monitor/stream.py": "the guest tests go through it from end to end",
     "monitor/acts.py": "the guest tests go through it from end to end",
+    "monitor/reacting.py": "the guest tests go through it from end to end",
     "monitor/views/__init__.py": "joins the subjects",
     "monitor/views/subject.py": "types alone",
     "monitor/views/wants.py": "joins what the readers want",

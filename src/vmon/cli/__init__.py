@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from vmon.core.errors import LabError, VmonError
+from vmon.core.errors import LabError, PolicyError, VmonError
 from vmon.core.text import printable
 
 COMMANDS = {
@@ -69,12 +69,18 @@ COMMANDS = {
     "cpus": ("vmon.cli.machine", "cpus", "List a guest's CPUs and where their time went."),
     "doctor": ("vmon.cli.doctor", "doctor", "What vmon could do to a guest, and what keeps it from that."),
     "watch": ("vmon.cli.watch", "watch", "Show what happens in a guest as it happens."),
+    "sigma": (
+        "vmon.cli.sigma",
+        "sigma",
+        "Say which Sigma rules of a folder can be put in force, and why not.",
+    ),
     "kill": ("vmon.cli.kill", "kill", "End a process of a guest, or send it another signal."),
     "suspend": ("vmon.cli.kill", "suspend", "Stop a process of a guest."),
     "resume": ("vmon.cli.kill", "resume", "Let a suspended process go on."),
     "quarantine": ("vmon.cli.quarantine", "quarantine", "Let a process compute, and nothing else."),
     "release": ("vmon.cli.quarantine", "release", "Let a process out of its quarantine."),
     "deny": ("vmon.cli.deny", "deny", "Refuse something in a guest before it happens."),
+    "policy": ("vmon.cli.policy", "policy", "Check policies for guard, show the ready ones."),
     "guard": ("vmon.cli.guard", "guard", "Put a policy in force in a guest, and show what it decides."),
     "rules": ("vmon.cli.rules", "rules", "List the rules in force in a guest."),
     "remove": ("vmon.cli.rules", "remove", "Take the probe out of a guest."),
@@ -129,6 +135,10 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.exceptions.Exit as error:
+        code = error.exit_code
+    except PolicyError as error:
+        for problem in error.problems:
+            click.echo(f"vmon: {printable(problem)}", err=True)
         code = error.exit_code
     except VmonError as error:
         click.echo(f"vmon: {printable(error.message)}", err=True)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from vmon.cli.output import cell, write_object
+from vmon.core.detection import Detection
 from vmon.core.errors import IdentifyError, NotSupported
 from vmon.core.events import Event, EventCounts
 from vmon.core.records.probe import NoticeRecord
@@ -97,13 +98,21 @@ class Shown:
         else:
             self._write(event)
 
+    def detection(self, detection: Detection) -> None:
+        """One detection, at once."""
+        if self._output == "table":
+            click.echo(detection_line(detection))
+            sys.stdout.flush()
+        else:
+            self._write(detection)
+
     def notice(self, notice: NoticeRecord) -> None:
         """What happens to the watching itself: to a person, and among the events to a program."""
         click.echo(f"{notice.event.removeprefix('vmon.')}: {cell(notice.said)}", err=True)
         if self._output != "table":
             self._write(notice)
 
-    def _write(self, record: Event | NoticeRecord) -> None:
+    def _write(self, record: Event | Detection | NoticeRecord) -> None:
         if self._output == "json":
             sys.stdout.write(",\n" if self._count else "[\n")
         write_object(record, self._output)
@@ -133,6 +142,7 @@ def show_kept(
     output: str,
     *,
     wanted: Callable[[Event], bool] = lambda _: True,
+    show: Callable[[Shown, Event], None] = Shown.event,
     ring_bytes: int = RING_BYTES,
     persist: bool,
     repair: bool,
@@ -158,7 +168,7 @@ def show_kept(
             )
             for event in keeper.follow(seconds):
                 if wanted(event):
-                    out.event(event)
+                    show(out, event)
     except KeyboardInterrupt:
         click.echo(err=True)
     finally:
@@ -186,6 +196,31 @@ def line(event: Event) -> str:
     )
     verdict = "" if event.verdict == "allowed" else f"  {event.verdict.upper()} by rule {event.rule}"
     return f"{who} {detail(event)}{verdict}".rstrip()
+
+
+DONE = {
+    **{"log": "told", "deny": "DENIED", "kill": "KILLED", "suspend": "SUSPENDED"},
+    **{"quarantine": "IN QUARANTINE", "ask": "asked"},
+}
+
+
+def detection_line(detection: Detection) -> str:
+    """One detection for a person."""
+    event, rule = detection.event, detection.rule
+    what = DONE.get(detection.verb, detection.verb)
+    if detection.verb == "ask":
+        what = {"allowed": "allowed", "denied": "DENIED", "killed": "KILLED"}.get(event.verdict, "asked")
+    if detection.done == "would":
+        what = f"would {detection.verb}"
+    elif detection.done == "failed":
+        what = f"could not {detection.verb}: {detection.reason}"
+    words = [f"{event.time_ns / 1e9:12.6f}  {rule.severity:<13} {what:<13} {rule.title}:"]
+    words.append(f"{event.event} by {event.name} (pid {event.pid}, uid {event.uid}) {detail(event)}".rstrip())
+    if rule.attack:
+        words.append(f"[{' '.join(rule.attack)}]")
+    if detection.suppressed:
+        words.append(f"(and {detection.suppressed:,} before, not told)")
+    return cell(" ".join(words))
 
 
 def detail(event: Event) -> str:

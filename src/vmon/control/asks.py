@@ -25,9 +25,9 @@ BEAT_S = 0.1
 
 
 class Asker:
-    """Answers asks while it is open. `decide` may take as long as the rule's time-out lets it."""
+    """Answers asks while it is open. `decide` may take as long as the rule's time-out lets it; `say` answers too."""
 
-    def __init__(self, probe: Probe, decide: Decide) -> None:
+    def __init__(self, probe: Probe, decide: Decide | None = None) -> None:
         self._probe = probe
         self._decide = decide
         abi = probe.abi
@@ -67,7 +67,10 @@ class Asker:
 
         Where `decide` fails its error is raised, and the call waits for its time-out.
         """
-        said = self._decide(event)
+        return self.say(event, self._decide(event)) if self._decide is not None else event
+
+    def say(self, event: Event, said: Answer) -> Event:
+        """Answer an event that waits, from any thread; the event with what became of it. UsageError for no answer."""
         number = self._probe.abi.answers.get(said.upper()) if isinstance(said, str) else None
         if number is None:
             raise UsageError(

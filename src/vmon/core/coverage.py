@@ -73,6 +73,12 @@ class Answer(list[T]):
         """What is missing; empty when nothing is. Of what is read when it is first asked for: what is so far."""
         return self._coverage() if callable(self._coverage) else self._coverage
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table, and below it what is missing."""
+        from vmon.core.html import table  # noqa: PLC0415 - outside of notebooks nobody needs it
+
+        return table(self, notes=[f"not seen: {said(gap)}" for gap in self.coverage])
+
 
 def said(gap: GapRecord) -> str:
     """A gap in words: `cmdline: not resident in 3`."""

@@ -30,6 +30,7 @@ class RuleInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attack: tuple[str, ...] = ()
     """MITRE ATT&CK ids: T1059.004, TA0002."""
     references: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     source: str = ""
     """FILE:LINE that it was read from."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from vmon.core.events import Event
+from vmon.core.rules import WRITING
 
 Value = str | int | list[str]
 Fields = dict[str, Value]
@@ -100,14 +101,22 @@ OUTCOMES = {"denied": "failure", "killed": "failure", "asked": "unknown"}
 NETWORK_TYPES = {"inet": "ipv4", "inet6": "ipv6"}
 PARENT = ("process.parent.executable", "process.parent.command_line", "process.parent.name")
 """What no event carries and a stream that knows the other processes can add."""
+OTHERS = (
+    "process.previous.executable",
+    "vmon.tree.entity_id",
+    "vmon.tree.executable",
+    "vmon.target.executable",
+)
+"""Likewise: what a process ran before its exec (which its check tells itself); it and all that it comes from, by their
+keys and by their programs; the program of who is signalled or traced."""
 NAMES = frozenset(
-    {*RENAMED.values(), *IDS.values(), *PARENT}
+    {*RENAMED.values(), *IDS.values(), *PARENT, *OTHERS}
     | {f"event.{name}" for name in ("kind", "category", "type", "action", "outcome")}
     | {f"file.{name}" for name in ("name", "directory", "extension")}
     | {f"{side}.{name}" for side in ("source", "destination") for name in ("ip", "port")}
-    | {"process.command_line", "network.type"}
+    | {"process.command_line", "network.type", "vmon.write"}
 )
-"""Every name that `fields` can give, and those of PARENT."""
+"""Every name that `fields` can give, and those of PARENT and OTHERS."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +156,11 @@ def fields(event: Event) -> Fields:
         signal = event.exit_code & 0x7F
         found["process.exit_code"] = 128 + signal if signal else event.exit_code >> 8
     if event.path is not None:
-        found |= _of_path(event.path)
+        found |= of_path(event.path)
+    if event.event == "process.exec" and event.cmdline is None:
+        found |= _asked_before(event)
+    if event.event == "file.open" and event.flags is not None:
+        found["vmon.write"] = int(bool(event.flags & WRITING))
     if event.address is not None:
         # What a socket is connected to, or came from, is the other side; a bound address is its own.
         side = {"net.connect": "destination"}.get(event.event, "source")
@@ -159,10 +172,17 @@ def fields(event: Event) -> Fields:
     return found
 
 
-def _of_path(path: str) -> Fields:
+def _asked_before(event: Event) -> Fields:
+    """Of an exec before it is done: the process still runs its old program."""
+    programs = (("process.executable", event.path), ("process.previous.executable", event.exe))
+    return {name: program for name, program in programs if program is not None}
+
+
+def of_path(path: str) -> Fields:
+    """A path and its parts."""
     folder, slash, name = path.rpartition("/")
     stem, dot, extension = name.rpartition(".")
-    found: Fields = {"file.name": name}
+    found: Fields = {"file.path": path, "file.name": name}
     if slash:
         found["file.directory"] = folder or "/"
     if dot and stem:

@@ -4,6 +4,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
 
     VmonError
     +- UsageError            2   what was asked makes no sense: the caller corrects it
+    |  +- PolicyError        2   a policy that can't be put in force, with all that is wrong about it
     +- TargetError           3   the guest can't be reached: the operator of the host acts
     |  +- TargetNotFound     3
     |  +- TargetBusy         4   somebody else holds the only connection
@@ -27,7 +28,7 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     +- ProbeTampered        22   the probe in the guest is not, or was not, as vmon wrote it
     +- NoSuchFile           23   no such file in the guest, or the guest has not its name in memory
     +- NotResident          24   a part of what was asked for is not in the guest's memory
-    +- RulesError           25   a file of YARA rules that can't be compiled
+    +- RulesError           25   a file of YARA or Sigma rules that makes no sense
     +- LabError             30   a lab guest: boot, fetch, run
     +- FindingsReported     40   a check found something; the findings are the answer
 """
@@ -52,6 +53,15 @@ class UsageError(VmonError):
     """The request itself is wrong."""
 
     exit_code = 2
+
+
+class PolicyError(UsageError):
+    """A policy that can't be put in force; `problems` is all that is wrong about it, FILE:LINE first."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+        super().__init__(problems[0] + more)
+        self.problems = tuple(problems)
 
 
 class TargetError(VmonError):
@@ -207,7 +217,7 @@ class NotResident(VmonError):
 
 
 class RulesError(VmonError):
-    """A file of YARA rules that can't be compiled; the message names the line."""
+    """A file of YARA rules that can't be compiled, the message names the line; or files that are no Sigma rules."""
 
     exit_code = 25
 

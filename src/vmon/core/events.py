@@ -6,13 +6,19 @@ records; exports translate them. Text of the guest is decoded as in vmon.core.re
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Verdict = Literal["allowed", "denied", "killed", "asked", "would deny", "would kill", "would ask"]
 Answer = Literal["allow", "deny", "kill"]
 """What becomes of an event that was asked about."""
+ALLOW: Final = "allow"
+"""Let it happen."""
+DENY: Final = "deny"
+"""Refuse it: the call gets the rule's errno."""
+KILL: Final = "kill"
+"""Refuse it, and end the process."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):

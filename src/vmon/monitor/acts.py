@@ -1,18 +1,22 @@
 """The half of a VirtualMachine that changes its guest: the probe, rules, signals.
 
 Writes to the guest through vmon.probe and vmon.control, and only when one of these is called. The probe is put in by
-what first needs it, and stays until it is removed. Each method imports what it needs: who only reads pays for nothing.
+what first needs it, and stays until it is removed. Threads take turns. Each method imports what it needs: who only
+reads pays for nothing.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vmon.core.errors import NoSuchProcess, NotSupported, UsageError
 
 if TYPE_CHECKING:
+    from threading import RLock
+
     from vmon.control.asks import Decide
     from vmon.core.events import Event
     from vmon.core.records.probe import ActRecord, CheckRecord, ProbeRecord
@@ -27,6 +31,18 @@ if TYPE_CHECKING:
     from vmon.probe.sites import Way
 
 RING_BYTES = 1 << 20
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def one_at_a_time(method: F) -> F:
+    """A call of which one runs at a time, whatever thread it is made in: the mailbox takes one request."""
+
+    @wraps(method)
+    def call(self: Acts, *args: Any, **more: Any) -> Any:
+        with self.acting:
+            return method(self, *args, **more)
+
+    return cast("F", call)
 
 
 class Acts(ABC):
@@ -35,6 +51,10 @@ class Acts(ABC):
     _probe: Probe | None = None
     _check: ProbeCheck | None = None
     _stream: EventStream | None = None
+    acting: RLock
+    """Held by the thread that acts: what changes the guest is done one after another."""
+    rules_written: int = 0
+    """How often this object has changed the rules in force."""
 
     @abstractmethod
     def _current(self, *, closely: bool = False) -> Kernel:
@@ -54,6 +74,7 @@ class Acts(ABC):
 
     # The probe.
 
+    @one_at_a_time
     def install_probe(self, ring_bytes: int = RING_BYTES, *, prefer: Way = "call sites") -> ProbeRecord:
         """Put the probe in, or adopt the one that is there, as it is. The guest stands still for some milliseconds.
 
@@ -78,6 +99,7 @@ class Acts(ABC):
             not_seen={event.name: "`vmon doctor` tells why" for event in EVENTS if event.name not in seen},
         )
 
+    @one_at_a_time
     def remove_probe(self) -> Removal:
         """Take the probe out: every changed byte of the kernel is as it was, rules are in force no more.
 
@@ -89,6 +111,7 @@ class Acts(ABC):
         self._probe = self._check = self._stream = None
         return Removal(0, 0) if probe is None else probe.remove()
 
+    @one_at_a_time
     def check_probe(self) -> CheckRecord:
         """Compare the probe with what vmon wrote; differences are told, not raised. Half a millisecond when there are
         none; the first look at a probe that was there before takes 30 to 60 ms.
@@ -103,6 +126,7 @@ class Acts(ABC):
             return self.check_probe()
         return record
 
+    @one_at_a_time
     def repair_probe(self) -> None:
         """Write once more what differs. CodeDiffers when the guest writes there at the same time."""
         self._probe_check().repair(self._stream.words() if self._stream else {})
@@ -147,6 +171,7 @@ class Acts(ABC):
 
     # Events.
 
+    @one_at_a_time
     def event_stream(
         self,
         *events: str,
@@ -160,22 +185,33 @@ class Acts(ABC):
         shown every event and says which are given (vmon.monitor.only). UsageError for a name that is none,
         NotSupported for one that can't be seen here.
         """
+        self._refuse_two_readers()
+        return self._new_stream(events, decide, only, ring_bytes)
+
+    def _refuse_two_readers(self) -> None:
+        """UsageError where this object takes the events already: a ring has one reader."""
+        stream = self._stream
+        if stream is not None and stream.running and stream.kernel is self._current():
+            raise UsageError(
+                "a stream of this machine runs already, and its ring has one reader",
+                hint="stop it first; vm.events(), @vm.on and vm.hub share one",
+            )
+
+    def _new_stream(
+        self,
+        events: Sequence[str] = (),
+        decide: Decide | None = None,
+        only: Callable[[Event], bool] = lambda _: True,
+        ring_bytes: int = RING_BYTES,
+    ) -> EventStream:
         from vmon.monitor.stream import EventStream  # noqa: PLC0415
 
         self._stream = EventStream(self._need_probe(ring_bytes), events, self.snapshot, decide, only)
         return self._stream
 
-    def events(self, *events: str, timeout_s: float | None = None) -> Iterator[Event]:
-        """Events as they happen, until `timeout_s` has passed. The probe stays when the loop ends, idle."""
-        stream = self.event_stream(*events)
-        stream.start()
-        try:
-            yield from stream.follow(timeout_s)
-        finally:
-            stream.stop()
-
     # Processes.
 
+    @one_at_a_time
     def signal(self, pid: int, number: int, *, key: str = "", force: bool = False) -> ActRecord:
         """Send a signal to a process, by the guest's own kernel; 1 to 10 ms.
 
@@ -184,12 +220,11 @@ class Acts(ABC):
         """
         from vmon.control.signals import send_signal  # noqa: PLC0415
 
-        record = self.process(pid).record()
-        if key and record.key != key:
-            raise NoSuchProcess(f"process {pid} is {record.key} by now, not {key}")
+        record = self._the_process(pid, key).record()
         return send_signal(self._need_probe(), record, number, force=force)
 
-    def quarantine(self, pid: int, *, force: bool = False) -> list[RuleRecord]:
+    @one_at_a_time
+    def quarantine(self, pid: int, *, key: str = "", force: bool = False) -> list[RuleRecord]:
         """From now on a process, and whatever it starts, may compute and read, and do nothing else: no exec, no change
         of a file, no connection, no tracing. Files that are open stay so. The rules that see to it, which come first.
 
@@ -198,17 +233,18 @@ class Acts(ABC):
         from vmon.control.quarantine import rules_for  # noqa: PLC0415
         from vmon.control.signals import refuse_protected  # noqa: PLC0415
 
-        record = self.process(pid).record()
+        record = self._the_process(pid, key).record()
         refuse_protected(record, force=force)
         if self._table(self._need_probe()).in_force and not self.enforcing:
             raise UsageError("rules are only observed in this guest", hint="vmon rules TARGET --enforce")
         return self._put_rules(rules_for(record.key), first=True)
 
-    def release(self, pid: int) -> int:
+    @one_at_a_time
+    def release(self, pid: int, *, key: str = "") -> int:
         """Let a process out of its quarantine; how many rules are gone with it. NoSuchProcess where it is in none."""
         from vmon.control.quarantine import holds  # noqa: PLC0415
 
-        key = self.process(pid).key
+        key = self._the_process(pid, key).key
         numbers = [record.number for record in self.rules() if holds(record.rule, key)]
         if not numbers:
             raise NoSuchProcess(
@@ -217,8 +253,15 @@ class Acts(ABC):
         self.drop_rules(*numbers)
         return len(numbers)
 
+    def _the_process(self, pid: int, key: str) -> Process:
+        found = self.process(pid)
+        if key and found.key != key:
+            raise NoSuchProcess(f"process {pid} is {found.key} by now, not {key}")
+        return found
+
     # Rules.
 
+    @one_at_a_time
     def add_rules(self, rules: Sequence[Rule]) -> list[RuleRecord]:
         """Put rules behind those in force; the new ones, with their numbers. They stay in force when this program ends.
 
@@ -227,24 +270,46 @@ class Acts(ABC):
         """
         return self._put_rules(rules, first=False)
 
+    @one_at_a_time
     def drop_rules(self, *numbers: int) -> None:
         """Take rules out of force; all of them where none is named. UsageError for a number that is none."""
         table = self._table(self._active_probe())
         table.drop(numbers or [record.number for record in table.read()])
+        self.rules_written += 1
 
+    @one_at_a_time
+    def exchange_rules(self, numbers: Sequence[int], rules: Sequence[Rule]) -> list[RuleRecord]:
+        """Rules in force give way to others at once: there is no moment without either. The new ones, in the place of
+        the first that went.
+
+        The guest goes on meanwhile; 1 to 20 ms. UsageError for a rule that makes no sense: nothing has changed then.
+        """
+        probe = self._need_probe()
+        table = self._table(probe)
+        if not table.in_force:
+            probe.put("enforce", 1)
+        added = table.exchange(numbers, rules)
+        probe.switch(on=True)
+        self.rules_written += 1
+        return added
+
+    @one_at_a_time
     def rules(self) -> list[RuleRecord]:
         """The rules in force, with how often each fitted; NotSupported where no probe is active."""
         return self._table(self._active_probe()).read()
 
+    @one_at_a_time
     def enforce(self, *, on: bool) -> None:
         """Carry out what the rules in force say, or only tell what they would do; at once."""
         self._active_probe().put("enforce", int(on))
+        self.rules_written += 1
 
     @property
     def enforcing(self) -> bool:
         """Whether the rules in force are carried out; NotSupported where no probe is active."""
         return bool(self._active_probe().get("config", "enforce"))
 
+    @one_at_a_time
     def rules_digest(self) -> bytes:
         """Differs when other rules are in force, or are carried out that were not; cheaper than `rules`."""
         return self._probe_check().rules_digest()
@@ -269,6 +334,7 @@ class Acts(ABC):
             probe.put("enforce", 1)
         added = table.put_first(rules) if first else table.add(rules)
         probe.switch(on=True)
+        self.rules_written += 1
         return added
 
     def _table(self, probe: Probe) -> RuleTable:

@@ -6,7 +6,7 @@ door in vmon.transport.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -48,12 +48,21 @@ class OpenTarget:
         self._closer.close()
 
 
-def attach(target: str | Target, *, wait_s: float = 0.0, symbols: str | Path | None = None) -> VirtualMachine:
+def attach(
+    target: str | Target,
+    *,
+    wait_s: float = 0.0,
+    symbols: str | Path | None = None,
+    needs: Sequence[str] = (),
+) -> VirtualMachine:
     """Attach to a guest and identify its kernel.
 
     `symbols` is a file for a guest that carries no types of its own (no BTF): a Volatility 3 symbol file (JSON, .xz,
     .gz), or a vmlinux with debug information (needs drgn: pip install 'vmon[drgn]'). It must be of the very build
     that the guest runs, else NoTypeInformation; a file that is neither is a UsageError.
+
+    `needs` names abilities without which there is no point (VirtualMachine.abilities): "live", "probe", "net.connect";
+    NotSupported says what is missing. It looks at the kernel's code, 25 to 65 ms.
 
     `target` is a lab guest's NAME, qmp:PATH, pid:N or dump:FILE. While no kernel is settled there, it is tried
     again for `wait_s` seconds. Costs 5 to 20 ms for a kernel met before, 50 to 150 ms for a new one. Raises
@@ -67,7 +76,10 @@ def attach(target: str | Target, *, wait_s: float = 0.0, symbols: str | Path | N
         file = SymbolFile(symbols)
     opened = open_target(wanted)
     try:
-        return VirtualMachine(str(wanted), opened, wait_s, file)
+        vm = VirtualMachine(str(wanted), opened, wait_s, file)
+        if needs:
+            vm.require(*needs)
+        return vm
     except BaseException:
         opened.close()
         raise

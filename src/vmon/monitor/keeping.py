@@ -144,6 +144,9 @@ class Keeper:
         self._enforce = False
         self._digest = b""
         self._check_at = 0.0
+        self._written = 0
+        self.ending = False
+        """Set by another thread: `batches` ends within LOOK_S."""
         self.tampered = False
         """Whether the probe was ever found to be other than vmon wrote it."""
         self.stream: EventStream | None = None
@@ -156,12 +159,18 @@ class Keeper:
         if put_in is not None:
             put_in()
         self._remember_rules()
-        self._digest = self._vm.rules_digest()
+        self._remember_digest()
 
     def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
         """Events until `timeout_s` has passed; for ever without one. GuestRebooted unless it persists."""
+        for batch in self.batches(timeout_s):
+            yield from batch
+
+    def batches(self, timeout_s: float | None = None) -> Iterator[list[Event]]:
+        """The same, as many at once as there were; an empty batch at least every LOOK_S."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
+        while not self.ending:
+            yield []
             left = LOOK_S if deadline is None else min(LOOK_S, deadline - time.monotonic())
             if left <= 0:
                 return
@@ -170,7 +179,7 @@ class Keeper:
             if self.stream is None:
                 return
             try:
-                yield from self.stream.follow(left)
+                yield from self.stream.batches(left)
             except GuestDataError:
                 # Of a guest that reboots, or that breaks its probe: the next look tells which.
                 time.sleep(left)
@@ -179,7 +188,7 @@ class Keeper:
                 self._check_at = time.monotonic() + CHECK_S
                 # What changes while it is looked at is looked at again.
                 with contextlib.suppress(GuestDataError, IdentifyError, NotSupported, PauseLost, TargetBusy):
-                    self._look()
+                    self._look_if_nobody_acts()
 
     def stop(self) -> list[EventCounts]:
         """End the stream; its totals, none where they are gone with a kernel or with the probe's pages."""
@@ -197,6 +206,14 @@ class Keeper:
         except IdentifyError:
             return False
 
+    def _look_if_nobody_acts(self) -> None:
+        # Another thread that acts is half done, and may wait for the guest: events are not to wait for it.
+        if self._vm.acting.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._vm.acting.release()
+
     def _look(self) -> None:
         record = self._vm.check_probe()
         if record.differences != self._known:
@@ -211,8 +228,12 @@ class Keeper:
         if not record.intact and self._repair:
             self._put_right()
         elif record.intact and (digest := self._vm.rules_digest()) != self._digest:
-            self._digest = digest
             self._remember_rules()
+            if self._vm.rules_written != self._written:
+                # By this program, in another thread.
+                self._remember_digest()
+                return
+            self._digest = digest
             count = len(self._rules)
             self._notice("vmon.rules", f"other rules are in force, by another vmon or by the guest: {count}")
 
@@ -230,12 +251,15 @@ class Keeper:
     def _remember_rules(self) -> None:
         self._rules, self._enforce = self._vm.rules(), self._vm.enforcing
 
+    def _remember_digest(self) -> None:
+        self._written, self._digest = self._vm.rules_written, self._vm.rules_digest()
+
     def _put_rules_in(self, records: Sequence[RuleRecord]) -> int:
         rules = [record.rule for record in records]
         if rules:
             self._vm.add_rules(rules)
             self._vm.enforce(on=self._enforce)
-        self._digest = self._vm.rules_digest()
+        self._remember_digest()
         return len(rules)
 
     def _come_back(self, deadline: float | None) -> None:
@@ -251,7 +275,7 @@ class Keeper:
             )
         lasting = [record for record in self._rules if outlives(record.rule)]
         left_out = len(self._rules) - len(lasting)
-        while deadline is None or time.monotonic() < deadline:
+        while not self.ending and (deadline is None or time.monotonic() < deadline):
             try:
                 if self._vm.process(1).exe is not None:  # the kernel is done with its own start
                     installed = self._vm.install_probe(self._ring_bytes)

@@ -1,4 +1,4 @@
-"""What is known of the processes of a stream: the program of each, the container of each cgroup.
+"""What is known of the processes of a stream: program and parents of each, the container of each cgroup.
 
 Looks at all processes once, and again, at most once a second, when an event comes from a cgroup that was not there; all
 else is learned from the events. What a hostile guest makes up fills the tables up to a bound, then they are forgotten.
@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from vmon.core.events import Event
 from vmon.core.text import guest_text
 from vmon.linux.snapshot import Snapshot
 
 MAX_KNOWN = 100_000
+MAX_ABOVE = 32
 LOOK_AGAIN_S = 1.0
+
+
+@dataclass(slots=True)
+class Life:
+    """A process, as far as it was seen."""
+
+    exe: str | None = None
+    previous: str | None = None
+    """What it ran before its last exec."""
+    name: str | None = None
+    cmdline: list[str] | None = None
+    above: tuple[tuple[str, str | None], ...] = ()
+    """Keys of those that it comes from, nearest first, and what each ran when it started the next."""
 
 
 class Known:
@@ -23,15 +38,49 @@ class Known:
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
         found = snapshot()
-        self._programs: dict[str, str] = {
-            found.key(row): guest_text(exe.text) for row, exe in enumerate(found.exe) if exe is not None
+        self._lives: dict[str, Life] = {
+            found.key(row): Life(None if exe is None else guest_text(exe.text))
+            for row, exe in enumerate(found.exe)
         }
+        self._keys: dict[int, str] = {}
+        self._closely = False
         self._containers: dict[int, str | None] = dict(found.containers)
         self._looked_at = time.monotonic()
 
+    def look_closely(self) -> None:
+        """Read names, arguments and parents of those that are there; some milliseconds, once."""
+        if self._closely:
+            return
+        self._closely = True
+        found = self._snapshot()
+        rows = {found.key(row): row for row in range(len(found.pid))}
+        for key, row in rows.items():
+            life = self._lives.setdefault(key, Life())
+            exe, words = found.exe[row], found.cmdline[row]
+            life.exe = life.exe or (None if exe is None else guest_text(exe.text))
+            life.name = guest_text(found.name[row])
+            life.cmdline = None if words is None else [guest_text(word) for word in words]
+            self._keys[found.pid[row]] = key
+        for key, row in rows.items():
+            life = self._lives[key]
+            above: list[tuple[str, str | None]] = []
+            while len(above) < MAX_ABOVE and (row := rows.get(found.parent_key[row] or "", -1)) >= 0:
+                parent = found.key(row)
+                above.append((parent, self._lives[parent].exe))
+            life.above = life.above or tuple(above)
+
     def program(self, key: str) -> str | None:
         """What a process runs; None where it was not seen to start."""
-        return self._programs.get(key)
+        life = self._lives.get(key)
+        return None if life is None else life.exe
+
+    def life(self, key: str) -> Life | None:
+        """What is known of a process."""
+        return self._lives.get(key)
+
+    def life_of(self, pid: int) -> Life | None:
+        """Of the process that has a pid by now."""
+        return self._lives.get(self._keys.get(pid, ""))
 
     def container(self, cgroup_id: int) -> str | None:
         """Which container a cgroup belongs to; None for none."""
@@ -48,12 +97,21 @@ class Known:
 
     def learn(self, event: Event) -> None:
         """Starts and ends of processes."""
-        programs = self._programs
+        lives = self._lives
         if event.event == "process.exec" and event.cmdline and event.exe:
-            programs[event.key] = event.exe
-        elif event.event == "process.fork" and event.target_key and (exe := programs.get(event.key)):
-            programs[event.target_key] = exe
+            life = lives.setdefault(event.key, Life())
+            life.previous, life.exe = life.exe, event.exe
+            life.name, life.cmdline = event.name, event.cmdline
+            self._keys[event.pid] = event.key
+        elif event.event == "process.fork" and event.target_key and event.target_pid is not None:
+            parent = lives.get(event.key) or Life()
+            above = ((event.key, parent.exe), *parent.above[: MAX_ABOVE - 1])
+            lives[event.target_key] = Life(parent.exe, None, event.name, parent.cmdline, above)
+            self._keys[event.target_pid] = event.target_key
         elif event.event == "process.exit":
-            programs.pop(event.key, None)
-        if len(programs) > MAX_KNOWN:
-            programs.clear()
+            lives.pop(event.key, None)
+            if self._keys.get(event.pid) == event.key:
+                del self._keys[event.pid]
+        if len(lives) > MAX_KNOWN:
+            lives.clear()
+            self._keys.clear()

@@ -8,17 +8,20 @@ and the kernel is identified again. A hostile guest can at most make itself unid
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+import msgspec
 
 from vmon.core.address import Gpa
 from vmon.core.coverage import Answer
 from vmon.core.errors import GuestDataError, IdentifyError, NotSupported, VmonError
 from vmon.core.ports import HoldVm, PatchCode, ReadPhys, ReadRegs, Registers, WakeVm, WatchVm, WritePhys
 from vmon.core.records.guest import EvidenceRecord, GuestRecord
-from vmon.core.records.probe import DoctorRecord
+from vmon.core.records.probe import AbilityRecord, DoctorRecord
 from vmon.core.records.process import ProcessRecord
 from vmon.kernel.identify import Identity, check_alive, identify, keep, profile_at, read_bases
 from vmon.kernel.memory import KernelMemory
@@ -28,8 +31,8 @@ from vmon.linux.snapshot import Snapshot
 from vmon.linux.system import read_jiffies, read_system
 from vmon.linux.task import rows_below
 from vmon.monitor import views
-from vmon.monitor.acts import Acts
 from vmon.monitor.process import Process
+from vmon.monitor.reacting import Reacting
 from vmon.monitor.shelf import ProfileShelf
 from vmon.probe import config, hooks, place, tenant
 
@@ -73,7 +76,7 @@ def rodata_of(identity: Identity) -> Gpa:
     return Gpa(identity.bases.text_gpa + identity.profile.rodata_offset)
 
 
-class VirtualMachine(Acts, views.Views):
+class VirtualMachine(Reacting, views.Views):
     """An attached guest. Use it as a context manager; close() lets go of it."""
 
     def __init__(
@@ -91,6 +94,25 @@ class VirtualMachine(Acts, views.Views):
         self._jiffies = (0, self._checked_at)
         self._lost = False
         self._wider: tuple[Kernel, Kernel] | None = None
+        self._knowing = threading.RLock()
+        """Held while it is decided which kernel runs; never while somebody waits for the guest."""
+        self.acting = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<vmon.VirtualMachine {self.target}: Linux {self._identity.profile.release}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the guest as a whole, or why it can't be told."""
+        from vmon.core.html import card  # noqa: PLC0415 - outside of notebooks nobody needs it
+
+        try:
+            fields = msgspec.structs.asdict(self.guest)
+        except VmonError as error:
+            return card(repr(self), {type(error).__name__: error.message, "hint": error.hint or None})
+        notes = [f"not seen: {said}" for said in fields.pop("coverage")]
+        return card(
+            repr(self), {name: value for name, value in fields.items() if name != "evidence"}, notes=notes
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +123,8 @@ class VirtualMachine(Acts, views.Views):
         self.close()
 
     def close(self) -> None:
-        """Let go of the guest; a stream that runs is stopped, what is in force stays in force."""
+        """Let go of the guest; what runs is stopped, handlers' rules are dropped, other rules stay in force."""
+        self.let_go()
         if self._stream is not None and self._stream.running:
             with contextlib.suppress(VmonError):
                 self._stream.stop()
@@ -190,6 +213,10 @@ class VirtualMachine(Acts, views.Views):
 
     def _current(self, *, closely: bool = False) -> Kernel:
         """The running kernel, identified again when it changed."""
+        with self._knowing:
+            return self._decided(closely=closely)
+
+    def _decided(self, *, closely: bool) -> Kernel:
         if self._lost or not self._still_there(closely=closely):
             # Until another one is found, what is in RAM of the old one is not shown again.
             self._lost = True
@@ -207,21 +234,23 @@ class VirtualMachine(Acts, views.Views):
     @property
     def wide_kernel(self) -> Kernel:
         """The running kernel, for every reader of vmon.linux. 40 to 100 ms once for a build never met, then 1 to 3."""
-        kernel = self._current()
-        if self._wider is None or self._wider[0] is not kernel:
-            from vmon.monitor.views import wants  # noqa: PLC0415 - half of vmon is behind it
+        with self._knowing:
+            kernel = self._current()
+            if self._wider is None or self._wider[0] is not kernel:
+                from vmon.monitor.views import wants  # noqa: PLC0415 - half of vmon is behind it
 
-            wide = WANTS | wants.WANTS
-            rodata = rodata_of(self._identity)
-            profile = profile_at(self._connection.ram, rodata, wide, self._shelf_for(wide), self._given)
-            self._wider = kernel, Kernel(kernel.memory, profile, self._given)
-        return self._wider[1]
+                wide = WANTS | wants.WANTS
+                rodata = rodata_of(self._identity)
+                profile = profile_at(self._connection.ram, rodata, wide, self._shelf_for(wide), self._given)
+                self._wider = kernel, Kernel(kernel.memory, profile, self._given)
+            return self._wider[1]
 
     @property
     def guest(self) -> GuestRecord:
         """The guest as a whole, read now. About a millisecond."""
-        kernel = self._current()
-        identity, connection = self._identity, self._connection
+        with self._knowing:
+            kernel = self._current()
+            identity, connection = self._identity, self._connection
         profile, bases = identity.profile, identity.bases
         system = read_system(kernel)
         return GuestRecord(
@@ -275,11 +304,11 @@ class VirtualMachine(Acts, views.Views):
         Its coverage is of what was read of them until it is asked for, by their attributes and record() too.
         """
         snapshot = self.snapshot()
-        return Answer(Process.all_of(snapshot), lambda: snapshot.coverage)
+        return Answer(Process.all_of(snapshot, self), lambda: snapshot.coverage)
 
     def process(self, pid: int) -> Process:
         """One process by its pid in the first namespace; NoSuchProcess when there is none."""
-        return Process.all_of(Snapshot.of_pid(self._current(), pid))[0]
+        return Process.all_of(Snapshot.of_pid(self._current(), pid), self)[0]
 
     def descendants(self, pid: int) -> list[ProcessRecord]:
         """A process and all below it, children before grandchildren; loops of a lying guest are cut. NoSuchProcess."""
@@ -309,3 +338,30 @@ class VirtualMachine(Acts, views.Views):
 
         kernel = self._current()
         return examine(self.target, kernel, self._connection)
+
+    @property
+    def abilities(self) -> list[AbilityRecord]:
+        """What can be done here: read, registers, live, write, probe, and each kind of event by its name, with why not.
+
+        Looks at the kernel's code as `doctor` does, 25 to 65 ms.
+        """
+        from vmon.monitor.abilities import abilities_of  # noqa: PLC0415
+
+        return abilities_of(self.doctor())
+
+    def can(self, *names: str) -> bool:
+        """Whether all of these abilities are there. UsageError for a name that is none; costs what `abilities` does."""
+        try:
+            self.require(*names)
+        except NotSupported:
+            return False
+        return True
+
+    def require(self, *names: str) -> None:
+        """NotSupported that names what is missing of these abilities; nothing where they are there.
+
+        `vm.require("probe", "net.connect")` before a tool starts says at once what it would say an hour later.
+        """
+        from vmon.monitor.abilities import require  # noqa: PLC0415
+
+        require(self.target, self.abilities, names)

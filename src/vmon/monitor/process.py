@@ -1,18 +1,21 @@
 """A Process is one row of a snapshot: attributes are that moment's values, methods read more of the same process.
 
 What an attribute costs: what lies in the task itself was read with the snapshot; the first use of another attribute
-reads it for all processes of the snapshot at once (one to ten milliseconds for 500). Nothing is written to the guest.
+reads it for all processes of the snapshot at once (one to ten milliseconds for 500). Reading writes nothing to the
+guest; what is done to a process is in vmon.monitor.process_calls. Threads may share processes: they read in turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
+from threading import RLock
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from vmon.core.coverage import Answer, GapRecord
-from vmon.core.errors import NoSuchProcess
+from vmon.core.errors import NoSuchProcess, UsageError
 from vmon.core.records.memory import Memory
 from vmon.core.records.process import (
     EnvRecord,
@@ -26,9 +29,13 @@ from vmon.core.text import guest_text
 from vmon.linux.coverage import gaps_of_files, gaps_of_row
 from vmon.linux.snapshot import Snapshot
 from vmon.linux.usermem import require_mm
+from vmon.monitor.process_calls import ProcessCalls
+
+if TYPE_CHECKING:
+    from vmon.monitor.machine import VirtualMachine
 
 
-class Process(msgspec.Struct, frozen=True, eq=False):
+class Process(ProcessCalls, msgspec.Struct, frozen=True, eq=False):
     """One process of the guest, as it was when its snapshot was taken."""
 
     pid: int
@@ -49,10 +56,12 @@ class Process(msgspec.Struct, frozen=True, eq=False):
     """Whether it is a thread of the kernel."""
     _snapshot: Snapshot
     _row: int
+    _reading: RLock
+    _vm: VirtualMachine | None
 
     @classmethod
-    def all_of(cls, snapshot: Snapshot) -> list[Process]:
-        """Every process of a snapshot, in its order."""
+    def all_of(cls, snapshot: Snapshot, vm: VirtualMachine | None = None) -> list[Process]:
+        """Every process of a snapshot, in its order. Without a machine nothing can be done to them."""
         return list(
             map(
                 cls,
@@ -66,11 +75,19 @@ class Process(msgspec.Struct, frozen=True, eq=False):
                 snapshot.kernel_thread,
                 repeat(snapshot),
                 range(len(snapshot)),
+                repeat(RLock()),
+                repeat(vm),
             )
         )
 
     def __repr__(self) -> str:
         return f"<vmon.Process {self.key} {self.name!r}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: every field of record()."""
+        from vmon.core.html import card  # noqa: PLC0415 - outside of notebooks nobody needs it
+
+        return card(repr(self), self.as_dict())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Process) and other.key == self.key
@@ -84,57 +101,82 @@ class Process(msgspec.Struct, frozen=True, eq=False):
         return self._snapshot.key(self._row)
 
     @property
+    def parent_key(self) -> str | None:
+        """Key of the parent; None for the first process and for kthreadd."""
+        with self._reading:
+            return self._snapshot.parent_key[self._row]
+
+    @property
+    def _machine(self) -> VirtualMachine:
+        if self._vm is None:
+            raise UsageError(
+                "this process was read from a snapshot alone",
+                hint="vm.process(pid) gives one that can be acted on",
+            )
+        return self._vm
+
+    @property
     def exe(self) -> str | None:
         """Executable file; None for kernel threads and zombies."""
-        path = self._snapshot.exe[self._row]
+        with self._reading:
+            path = self._snapshot.exe[self._row]
         return guest_text(path.text) if path else None
 
     @property
     def cmdline(self) -> list[str] | None:
         """Arguments; None when their pages are not in memory."""
-        line = self._snapshot.cmdline[self._row]
+        with self._reading:
+            line = self._snapshot.cmdline[self._row]
         return [guest_text(word) for word in line] if line is not None else None
 
     @property
     def cwd(self) -> str | None:
         """Working directory."""
-        path = self._snapshot.cwd[self._row]
+        with self._reading:
+            path = self._snapshot.cwd[self._row]
         return guest_text(path.text) if path else None
 
     @property
     def resident_size(self) -> int | None:
         """Bytes in RAM; None for a kernel thread."""
-        return self._snapshot.resident_size[self._row]
+        with self._reading:
+            return self._snapshot.resident_size[self._row]
 
     def record(self) -> ProcessRecord:
         """Every field, as a record that can be written out."""
-        return self._snapshot.record(self._row)
+        with self._reading:
+            return self._snapshot.record(self._row)
 
     @property
     def coverage(self) -> list[GapRecord]:
         """What is missing from all that was read so far of the processes of its snapshot."""
-        return self._snapshot.coverage
+        with self._reading:
+            return self._snapshot.coverage
 
     def files(self) -> Answer[FileRecord]:
         """Open file descriptors, lowest first."""
-        return Answer(
-            self._snapshot.files[self._row], lambda: gaps_of_files(self._snapshot, self._row).records()
-        )
+        with self._reading:
+            return Answer(self._snapshot.files[self._row], self._gaps_of_files)
+
+    def _gaps_of_files(self) -> list[GapRecord]:
+        with self._reading:
+            return gaps_of_files(self._snapshot, self._row).records()
 
     def sockets(self) -> Answer[SocketRecord]:
         """Sockets among the open files."""
-        return Answer(
-            self._snapshot.sockets[self._row], lambda: gaps_of_files(self._snapshot, self._row).records()
-        )
+        with self._reading:
+            return Answer(self._snapshot.sockets[self._row], self._gaps_of_files)
 
     def maps(self) -> Answer[MapRecord]:
         """Address space, lowest first. Touches the guest at each call."""
-        return Answer(self._snapshot.maps(self._row), gaps_of_row(self._snapshot, self._row))
+        with self._reading:
+            return Answer(self._snapshot.maps(self._row), gaps_of_row(self._snapshot, self._row))
 
     def environ(self) -> Answer[EnvRecord] | None:
         """Environment as laid out at exec; None when its pages are not in memory. Touches the guest at each call."""
-        items = self._snapshot.environ(self._row)
-        return None if items is None else Answer(items, gaps_of_row(self._snapshot, self._row))
+        with self._reading:
+            items = self._snapshot.environ(self._row)
+            return None if items is None else Answer(items, gaps_of_row(self._snapshot, self._row))
 
     def read_memory(self, address: int, size_bytes: int) -> Memory:
         """Bytes of its memory: zeros where they could not be read, which `.missing` and `.coverage` of the answer tell.
@@ -158,7 +200,8 @@ class Process(msgspec.Struct, frozen=True, eq=False):
 
     def threads(self) -> Answer[ThreadRecord]:
         """Threads, the main one included. Touches the guest at each call."""
-        return Answer(self._snapshot.thread_records(self._row), gaps_of_row(self._snapshot, self._row))
+        with self._reading:
+            return Answer(self._snapshot.thread_records(self._row), gaps_of_row(self._snapshot, self._row))
 
     def is_alive(self) -> bool:
         """Whether the guest still has this very process. Touches the guest."""

@@ -1,201 +1,282 @@
-"""A policy is one YAML file: a mode and rules, the first that fits decides. What is wrong is said with its line.
+"""A policy is one YAML file: a mode and rules, the first that fits decides. All that is wrong is said, with its lines.
 
     mode: enforce                     # or observe, the default: tell what would be refused
+    scope: {vm: lab:web*}             # every rule of the file is about these alone
     rules:
       - title: nobody but passwd touches the shadow file
         event: file.open              # or a list of events
-        path: /etc/shadow             # a whole path, or a pattern with one * or one **; or a list of them
-        unless_exe: /usr/bin/passwd
-        do: deny                      # allow, log, deny, kill, ask
+        file.path: /etc/shadow        # a field, and a value or a list of them: any of them fits
+        unless: {process.executable: /usr/bin/passwd}
+        do: deny                      # allow, log, deny, kill, suspend, quarantine, ask
         errno: EACCES
 
-Pure: text in, rules out. The fields of a rule are those of vmon.core.rules.Rule; `write: true` stands for the flags of
-an open that may write, `container` for the cgroup of a container, which only an attached guest can tell.
+Pure: text in, rules out. Fields are those of vmon.policy.fields, modifiers Sigma's (`file.path|startswith`) and glob. A
+rule fits where all of its fields do, one mapping of `any` does, and none of `unless`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from fnmatch import fnmatchcase
+from typing import Any
 
 import msgspec
 import yaml
 
-from vmon.core.errors import UsageError
-from vmon.core.rules import WRITING, Action, Fallback, Rule, errno_of
+from vmon.core.detection import RuleInfo, Verb
+from vmon.core.rules import Fallback, errno_of
+from vmon.policy.condition import Condition
+from vmon.policy.fields import EVERY
+from vmon.policy.lines import Mapping, Problems, items, mapping, nearest, parse, scalar
+from vmon.policy.matches import Matches
+from vmon.policy.rule import HostRule, Rate
+from vmon.policy.words import LISTS, FileWords, Mode, RuleWords, seconds
 
-MAX_BYTES = 1 << 20
+MAX_TIMEOUT_S = 60.0
+RULE_KEYS = tuple(RuleWords.__struct_fields__)
+FILE_KEYS = (*FileWords.__struct_fields__, "scope", "rules")
+TYPES: dict[type[msgspec.Struct], dict[str, Any]] = {
+    of: {field.name: field.type for field in msgspec.structs.fields(of)} for of in (FileWords, RuleWords)
+}
+REFUSING = ("deny", "kill", "ask")
 
-Mode = Literal["observe", "enforce"]
-Words = str | list[str]
 
+class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of a file."""
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule, complete but for what has to be asked of a guest."""
+    info: RuleInfo
+    """Its source is FILE:LINE."""
+    events: tuple[str, ...]
+    condition: Condition
+    """That of the file's scope is part of it."""
+    verb: Verb
+    mode: Mode | None
+    """None: that of the file."""
+    vm: tuple[str, ...]
+    """Patterns of targets, any of which it is for; all where there is none."""
+    errno: int
+    timeout_ms: int
+    fallback: Fallback | None
+    """None: it does not say."""
+    rate: Rate | None
 
-    rule: Rule
-    title: str
-    place: str
-    """FILE:LINE, for errors that are found later."""
-    container: str | None
+    def observed(self, mode: Mode) -> bool:
+        """Whether it only tells, in a file of this mode."""
+        return (self.mode or mode) == "observe"
+
+    def on_host(self, mode: Mode) -> HostRule:
+        """The rule as the host judges it."""
+        return HostRule(
+            self.info, frozenset(self.events), self.condition, self.verb, self.observed(mode), self.rate
+        )
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy that was read."""
 
+    file: str
+    title: str
+    description: str
     mode: Mode
-    drafts: list[Draft]
-
-
-class _Written(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A rule as it stands in the file."""
-
-    event: Words
-    title: str = ""
-    do: Action = "deny"
-    errno: str | int = "EPERM"
-    observe: bool = False
-    timeout_ms: int = 1000
-    fallback: Fallback = "deny"
-    path: Words | None = None
-    path_prefix: str | None = None
-    path_suffix: str | None = None
-    write: bool = False
-    port: int | None = None
-    address: str | None = None
-    flags: int | None = None
-    exe: str | None = None
-    name: str | None = None
-    uid: int | None = None
-    key: str | None = None
-    tree: str | None = None
-    container: str | None = None
-    unless_exe: str | None = None
-    unless_name: str | None = None
-    unless_uid: int | None = None
-    unless_tree: str | None = None
-
-
-SAME = tuple(
-    name
-    for name in Rule.__struct_fields__
-    if name in _Written.__struct_fields__ and name not in ("errno", "path", "flags")
-)
-"""Fields that mean in the file what they mean in a rule."""
+    vm: tuple[str, ...]
+    """Patterns of targets that all of it is for."""
+    rules: tuple[PolicyRule, ...]
 
 
 def read_policy(text: str, file: str) -> Policy:
-    """The policy that a file holds. UsageError with the file and the line of what is wrong."""
-    if len(text) > MAX_BYTES:
-        raise UsageError(f"{file}: a policy of {len(text):,} characters")
-    top = _Node.parse(text, file)
-    top.refuse_others({"mode", "rules"})
-    mode = top.values.get("mode", "observe")
-    if mode not in ("observe", "enforce"):
-        raise UsageError(f"{top.place('mode')}: mode is observe or enforce, not {mode!r}")
-    drafts = []
-    for item in top.items("rules"):
-        drafts += _drafts(item)
-    if not drafts:
-        raise UsageError(f"{file}: no rules in it", hint="rules: is a list, an item a rule")
-    return Policy(mode=mode, drafts=drafts)
+    """The policy that a file holds. PolicyError with each line of it that makes no sense."""
+    problems = Problems(file)
+    top = parse(text, problems)
+    policy = _Reader(problems).policy(top) if top is not None else None
+    problems.raise_any()
+    assert policy is not None
+    return policy
 
 
-class _Node:
-    """A mapping of the file, with the lines of its keys."""
+class _Reader:
+    """Reads on where something is wrong, so that all of it is told at once."""
 
-    def __init__(self, node: yaml.MappingNode, values: dict[str, Any], file: str) -> None:
-        self.values = values
-        self._node = node
-        self._file = file
-        self._lines: dict[str, int] = {}
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in self._lines:
-                raise UsageError(f"{file}:{key.start_mark.line + 1}: a second {name!r}")
-            self._lines[name] = key.start_mark.line + 1
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._ids: dict[str, int] = {}
+        self._matches = Matches(problems)
 
-    @classmethod
-    def parse(cls, text: str, file: str) -> _Node:
-        """The whole file."""
-        try:
-            loader = yaml.SafeLoader(text)
-            node = loader.get_single_node()
-            values = loader.construct_document(node) if node is not None else None
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise UsageError(f"{file}:{line}: {error.problem}") from error
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise UsageError(f"{file}: this is no YAML: {type(error).__name__}") from error
-        if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
-            raise UsageError(f"{file}: a policy has rules:, and mode: if it is to enforce them")
-        return cls(node, values, file)
-
-    def items(self, name: str) -> list[_Node]:
-        """Mappings of a list in it."""
-        found = next((value for key, value in self._node.value if key.value == name), None)
-        if found is None:
-            return []
-        if not isinstance(found, yaml.SequenceNode):
-            raise UsageError(f"{self.place(name)}: {name}: is a list")
-        nodes = []
-        for node, values in zip(found.value, self.values[name], strict=True):
-            if not isinstance(node, yaml.MappingNode):
-                raise UsageError(f"{self._file}:{node.start_mark.line + 1}: a rule is fields with values")
-            nodes.append(_Node(node, values, self._file))
-        return nodes
-
-    def place(self, name: str = "") -> str:
-        """FILE:LINE of a key, or of the mapping."""
-        return f"{self._file}:{self._lines.get(name, self._node.start_mark.line + 1)}"
-
-    def refuse_others(self, names: set[str]) -> None:
-        """UsageError for a key that is none of these."""
-        for name in self.values:
-            if name not in names:
-                raise UsageError(
-                    f"{self.place(str(name))}: unknown field {name!r}",
-                    hint=f"there are {', '.join(sorted(names))}",
-                )
-
-
-def _drafts(node: _Node) -> list[Draft]:
-    """The rules of one item: one for each path that it lists."""
-    node.refuse_others({field.name for field in msgspec.structs.fields(_Written)})
-    try:
-        written = msgspec.convert(node.values, _Written)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`").partition("[")[0]
-        raise UsageError(f"{node.place(name)}: {name + ': ' if name else ''}{what}") from error
-    fields: dict[str, Any] = {name: getattr(written, name) for name in SAME}
-    fields["events"] = (written.event,) if isinstance(written.event, str) else tuple(written.event)
-    fields["action"] = written.do
-    fields["errno"] = _errno(written.errno, node)
-    if written.write and written.flags is not None:
-        raise UsageError(f"{node.place('write')}: a rule has one of write and flags")
-    fields["flags"] = WRITING if written.write else written.flags
-    listed = [written.path] if isinstance(written.path, str) else written.path
-    paths: list[str | None] = [None] if listed is None else [*listed]
-    return [
-        Draft(
-            rule=Rule(**(fields | path_fields(path))),
-            title=written.title,
-            place=node.place(),
-            container=written.container,
+    def policy(self, top: Mapping) -> Policy | None:
+        """The whole file; None where its problems were told."""
+        for name in top.entries:
+            if name not in FILE_KEYS:
+                hint = nearest(name, FILE_KEYS) or f"there are {', '.join(FILE_KEYS)}"
+                self._problems.add(top.line_of(name), f"unknown field {name!r}", hint)
+        head = {name: self._word(top, name, FileWords) for name in FileWords.__struct_fields__}
+        vm, scope = self._scope(top)
+        listed = top.entries.get("rules")
+        if not isinstance(listed, yaml.SequenceNode) or not listed.value:
+            self._problems.add(
+                top.lines.get("rules", 0), "no rules in it", "rules: is a list, an item a rule"
+            )
+            return None
+        rules = [self._rule(node, scope) for node in listed.value]
+        if self._problems.told:
+            return None
+        return Policy(
+            file=self._problems.file,
+            title=head["title"] or "",
+            description=head["description"] or "",
+            mode=head["mode"] or "observe",
+            vm=vm,
+            rules=tuple(rule for rule in rules if rule is not None),
         )
-        for path in paths
-    ]
+
+    def _scope(self, top: Mapping) -> tuple[tuple[str, ...], tuple[Condition, ...]]:
+        if "scope" not in top.entries:
+            return (), ()
+        found = mapping(top.entries["scope"], self._problems, "scope:")
+        if found is None:
+            return (), ()
+        vm = self._word(found, "vm", RuleWords) or ()
+        return tuple(vm), self._matches.scope(found)
+
+    def _rule(self, node: yaml.Node, scope: tuple[Condition, ...]) -> PolicyRule | None:
+        found = mapping(node, self._problems, "a rule")
+        if found is None:
+            return None
+        for name in found.entries:
+            if name not in RULE_KEYS and name not in ("any", "unless") and "." not in name:
+                hint = nearest(name, (*RULE_KEYS, "any", "unless", *self._matches.names))
+                self._problems.add(found.line_of(name), f"unknown field {name!r}", hint)
+        words = {name: self._word(found, name, RuleWords) for name in RULE_KEYS}
+        events = self._events(found, words["event"] or ())
+        if "do" not in found.entries:
+            self._problems.add(found.line, "a rule says what is done", "do: log, deny, kill, ask...")
+        condition = self._matches.of_rule(found, events, scope)
+        self._once(found, words["id"])
+        self._about_asking(found, words["do"])
+        error = self._errno(found, words["errno"])
+        timeout_s = seconds(words["timeout"]) if words["timeout"] else 1.0
+        if not 0.001 <= timeout_s <= MAX_TIMEOUT_S:
+            self._problems.add(found.line_of("timeout"), "a call can wait 1ms to 1m for its answer")
+        if not events or not words["do"] or condition is None:
+            return None
+        return PolicyRule(
+            info=RuleInfo(
+                title=words["title"] or f"{words['do']} {', '.join(events)}",
+                id=words["id"] or "",
+                description=(words["description"] or "").strip(),
+                severity=words["severity"] or "medium",
+                attack=tuple(words["attack"] or ()),
+                references=tuple(words["references"] or ()),
+                tags=tuple(words["tags"] or ()),
+                source=f"{self._problems.file}:{found.line}",
+            ),
+            events=events,
+            condition=condition,
+            verb=words["do"],
+            mode=words["mode"],
+            vm=tuple(words["vm"] or ()),
+            errno=error,
+            timeout_ms=max(1, round(timeout_s * 1000)),
+            fallback=words["fallback"],
+            rate=_rate(words["rate"]),
+        )
+
+    def _word(self, found: Mapping, name: str, of: type[RuleWords] | type[FileWords]) -> Any:
+        """The value of a key by its type; None where it is not there, or its problem was told."""
+        node = found.entries.get(name)
+        if node is None:
+            return None
+        line = found.line_of(name)
+        value: Any = [scalar(item) for item in items(node)] if name in LISTS else scalar(node)
+        if value is None:
+            self._problems.add(line, f"{name}: one value, not a list or fields or nothing")
+            return None
+        try:
+            return msgspec.convert(value, TYPES[of][name])
+        except msgspec.ValidationError as error:
+            self._problems.add(line, f"{name}: {_said(error, value)}", _hint(name, value))
+            return None
+
+    def _events(self, found: Mapping, names: Any) -> tuple[str, ...]:
+        if "event" not in found.entries:
+            self._problems.add(found.line, "a rule names its event", "event: file.open, process.exec...")
+        good = []
+        for name in names:
+            if name in EVERY:
+                good.append(name)
+            else:
+                hint = nearest(name, EVERY) or f"there are {', '.join(EVERY)}"
+                self._problems.add(found.line_of("event"), f"there is no event {name!r}", hint)
+        return tuple(dict.fromkeys(good))
+
+    def _once(self, found: Mapping, name: str | None) -> None:
+        if name and name in self._ids:
+            said = f"a second rule {name!r}"
+            self._problems.add(found.line_of("id"), said, f"the first is in line {self._ids[name]}")
+        elif name:
+            self._ids[name] = found.line
+
+    def _about_asking(self, found: Mapping, verb: Verb | None) -> None:
+        if verb == "ask" and "fallback" not in found.entries:
+            self._problems.add(
+                found.line_of("do"),
+                "ask: and what becomes of the call when no answer comes?",
+                "fallback: deny, or allow",
+            )
+        if verb is not None and verb not in REFUSING and "errno" in found.entries:
+            self._problems.add(found.line_of("errno"), f"{verb} refuses nothing, so there is no errno")
+
+    def _errno(self, found: Mapping, value: str | int | None) -> int:
+        number = value if isinstance(value, int) else errno_of(value or "EPERM")
+        if number is None or not 0 < number < 4096:
+            said = f"{value!r} is no errno"
+            self._problems.add(found.line_of("errno"), said, "EPERM, EACCES, ENOENT, ECONNREFUSED...")
+            return 1
+        return number
+
+
+def _said(error: msgspec.ValidationError, value: Any) -> str:
+    what = str(error).partition(" - at `$")[0]
+    shown = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return f"{shown!r}: {what[:1].lower()}{what[1:]}"
+
+
+def _hint(name: str, value: Any) -> str:
+    word = str(value[0] if isinstance(value, list) and value else value)
+    choices = msgspec.json.schema(TYPES[RuleWords][name]).get("enum", ())
+    if choices:
+        return nearest(word, choices) or f"there are {', '.join(choices)}"
+    return {
+        "attack": "an id of MITRE ATT&CK: T1003.008, TA0006",
+        "timeout": "500ms, 5s, 1m",
+        "rate": "5/1m: five a minute",
+        "id": "letters, digits, dots and dashes",
+    }.get(name, "")
+
+
+def _rate(word: str | None) -> Rate | None:
+    if not word:
+        return None
+    count, _, period = word.partition("/")
+    return Rate(int(count), seconds(period))
+
+
+def observing(policy: Policy) -> Policy:
+    """The policy with none of its rules carried out."""
+    rules = tuple(msgspec.structs.replace(rule, mode=None) for rule in policy.rules)
+    return msgspec.structs.replace(policy, mode="observe", rules=rules)
 
 
 def path_fields(path: str | None) -> dict[str, str]:
-    """A path as people write it: a whole one, or a pattern."""
+    """A path of the command line, as fields of the probe's rules: a whole one, or a pattern."""
     if path is None:
         return {}
     return {"path_glob" if "*" in path else "path": path}
 
 
-def _errno(value: str | int, node: _Node) -> int:
-    number = value if isinstance(value, int) else errno_of(value)
-    if number is None:
-        raise UsageError(f"{node.place('errno')}: {value!r} is no errno", hint="EPERM, EACCES, ENOENT...")
-    return number
+def for_target(policy: Policy, target: str) -> Policy:
+    """What a policy says of one target: rules for others are left out."""
+    names = {target, target.removeprefix("lab:")}
+
+    def meant(patterns: tuple[str, ...]) -> bool:
+        return not patterns or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+    rules = tuple(rule for rule in policy.rules if meant(rule.vm)) if meant(policy.vm) else ()
+    return msgspec.structs.replace(policy, rules=rules)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 
 import numpy as np
 
@@ -26,6 +27,8 @@ Family = Callable[[Key], Iterable[Key]]
 
 READERS_S = 2.0
 MOST_ROUNDS = 8
+MAX_NUMBER = 0xFFFF
+"""Of a rule, as its record has room for."""
 
 
 def only_itself(root: Key) -> Iterable[Key]:
@@ -56,6 +59,19 @@ class RuleTable:
         found = self.read()
         new = _numbered(rules, found)
         self.replace([*new, *found])
+        return new
+
+    def exchange(self, numbers: Sequence[int], rules: Sequence[Rule]) -> list[RuleRecord]:
+        """Rules of these numbers give way to others, which come where the first of them was, or last; at once.
+
+        UsageError for a rule that can't be judged, and nothing has changed then.
+        """
+        found = self.read()
+        new = _numbered(rules, found)
+        gone = set(numbers)
+        at = next((row for row, record in enumerate(found) if record.number in gone), len(found))
+        before, after = found[:at], [record for record in found[at:] if record.number not in gone]
+        self.replace([*before, *new, *after])
         return new
 
     def drop(self, numbers: Sequence[int]) -> None:
@@ -213,5 +229,9 @@ class RuleTable:
 
 def _numbered(rules: Sequence[Rule], found: Sequence[RuleRecord]) -> list[RuleRecord]:
     """Rules with numbers that none in force has."""
-    first = max((record.number for record in found), default=0) + 1
-    return [RuleRecord(number=first + row, hits=0, rule=rule) for row, rule in enumerate(rules)]
+    taken = {record.number for record in found}
+    first = max(taken, default=0) + 1
+    if first + len(rules) > MAX_NUMBER:
+        first = 1
+    free = (number for number in count(first) if number not in taken)
+    return [RuleRecord(number=number, hits=0, rule=rule) for rule, number in zip(rules, free, strict=False)]

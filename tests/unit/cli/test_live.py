@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from vmon.cli.live import line, shown, tell_counts
+from vmon.cli.live import detection_line, line, shown, tell_counts
+from vmon.core.detection import Detection, RuleInfo
 from vmon.core.events import Event, EventCounts
 from vmon.core.records.probe import NoticeRecord
 
@@ -44,6 +45,22 @@ def test_a_line_says_who_and_what(what: Event, end: str) -> None:
     assert text.endswith(end)
     assert "x\\x1b[m" in text
     assert text.isprintable()
+
+
+def test_a_detection_is_a_line_or_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    rule = RuleInfo(title="odd\x1b[m", severity="high", attack=("T1059", "TA0002"))
+    found = Detection(rule=rule, event=event("file.open", path="/s"), verb="log")
+    text = detection_line(found)
+    assert text.startswith("    1.500000  high          told          odd\\x1b[m: file.open by ")
+    assert text.endswith("/s [T1059 TA0002]")
+    assert text.isprintable()
+    with shown("table") as out:
+        out.detection(found)
+    assert capsys.readouterr().out == f"{text}\n"
+    with shown("jsonl") as out:
+        out.detection(found)
+    written = json.loads(capsys.readouterr().out)
+    assert (written["rule"]["title"], written["event"]["path"], written["verb"]) == ("odd\x1b[m", "/s", "log")
 
 
 def test_what_was_lost_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,3 +19,12 @@ def test_a_tree_does_not_outlive_a_reboot(run: Run) -> None:
 def test_a_tree_that_is_not_there(run: Run) -> None:
     with pytest.raises(NoSuchProcess):
         run("watch", "x", "--tree", "99999")
+
+
+def test_rules_say_themselves_which_events(run: Run) -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        run("watch", "x", "--sigma", "rules", "--on", "file.open")
+    with pytest.raises(UsageError, match="about the rules of --sigma"):
+        run("watch", "x", "--sigma-level", "high")
+    with pytest.raises(UsageError, match="no such file or folder"):
+        run("watch", "x", "--sigma", "/nowhere/at/all")

@@ -91,9 +91,24 @@ def test_every_name_is_told() -> None:
     )
     whole = type(whole)(**({n: getattr(whole, n) for n in whole.__struct_fields__} | given | numbers))
     found = set(ecs.fields(whole)) | set(ecs.fields(event("net.bind", address="::", port=1)))
-    found |= set(ecs.fields(event("file.open", path="/a/b.c")))
-    assert ecs.NAMES - found == set(ecs.PARENT)
+    found |= set(ecs.fields(event("file.open", path="/a/b.c", flags=0)))
+    assert ecs.NAMES - found == {*ecs.PARENT, *ecs.OTHERS}
     assert found <= ecs.NAMES
+
+
+def test_before_an_exec_the_program_is_the_new_one() -> None:
+    found = ecs.fields(event("process.exec", path="/tmp/x", exe="/bin/sh"))
+    assert found["process.executable"] == "/tmp/x"
+    assert found["process.previous.executable"] == "/bin/sh"
+    found = ecs.fields(event("process.exec", path="/tmp/x", exe="/tmp/x", cmdline=["x"]))
+    assert found["process.executable"] == "/tmp/x"
+    assert "process.previous.executable" not in found
+
+
+def test_an_open_that_may_write() -> None:
+    assert ecs.fields(event("file.open", path="/a", flags=0o100000))["vmon.write"] == 0
+    assert ecs.fields(event("file.open", path="/a", flags=0o100001))["vmon.write"] == 1
+    assert "vmon.write" not in ecs.fields(event("file.mmap_exec", path="/a", flags=1))
 
 
 def test_nested() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,8 @@ class FakeVm:
     """A guest to which something happens at each look."""
 
     def __init__(self) -> None:
+        self.acting = threading.RLock()
+        self.rules_written = 0
         self.reboots = 0
         self.booting = 0
         self.found: list[DifferenceRecord] = []
@@ -71,14 +74,14 @@ class FakeVm:
     def stream(self) -> object:
         """Whatever the script does next happens while its events are waited for."""
         self.streams += 1
-        return SimpleNamespace(start=lambda: None, follow=self.follow)
+        return SimpleNamespace(start=lambda: None, batches=self.batches)
 
-    def follow(self, _: float) -> Iterator[str]:
+    def batches(self, _: float) -> Iterator[list[str]]:
         step = next(self.script)
         if callable(step):
             step()
         else:
-            yield step
+            yield [step]
 
 
 class End(Exception):
@@ -126,6 +129,37 @@ def test_a_change_is_told_once_and_when_it_is_gone(vm: FakeVm) -> None:
         "vmon.intact: the probe is as it was written again",
     ]
     assert vm.repairs == 0
+
+
+def test_rules_of_another_are_told_and_our_own_are_not(vm: FakeVm) -> None:
+    def ours() -> None:
+        vm.in_force, vm.rules_written = [LASTING], 1
+
+    _, told, _ = kept(vm, ours, "a", lambda: setattr(vm, "in_force", [LASTING, OF_A_PROCESS]), "b")
+    assert told == ["vmon.rules: other rules are in force, by another vmon or by the guest: 2"]
+
+
+def test_who_acts_is_not_looked_at(vm: FakeVm) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def act() -> None:
+        with vm.acting:
+            held.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    assert held.wait(20)
+    _, told, _ = kept(vm, lambda: vm.found.append(SITE), "a")
+    assert told == []
+    done.set()
+    thread.join()
+
+
+def test_it_ends_when_another_thread_says_so(vm: FakeVm) -> None:
+    keeper = Keeper(vm, vm.stream, lambda _: None)  # type: ignore[arg-type]
+    vm.script = iter(["a", lambda: setattr(keeper, "ending", True)])
+    assert list(keeper.batches()) == [[], ["a"], []]
 
 
 def test_of_a_thousand_changes_some_are_told(vm: FakeVm) -> None:

@@ -1,9 +1,9 @@
 """QEMU's monitor speaks to one client a socket, and greets it at once or not at all.
 
-Speaks QMP by the qemu.qmp library on an event loop of its own that runs only while we wait for an answer: no
-threads; events that came in between are counted then. asyncio and qemu.qmp are imported at the first
+Speaks QMP by the qemu.qmp library on an event loop of its own that runs only while we wait for an answer, in the thread
+that asks; events that came in between are counted then. asyncio and qemu.qmp are imported at the first
 connection (they cost more than the rest of an attach). The guest has no say here, save for events that it
-causes (RESET). Code that runs inside another asyncio loop must give it a thread.
+causes (RESET). Several threads may ask, one after another; who asks from inside an event loop holds that up meanwhile.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 import weakref
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from vmon.core.errors import TargetBusy, TargetDenied, TargetError, TargetGone, TargetNotFound, UsageError
+from vmon.core.errors import TargetBusy, TargetDenied, TargetError, TargetGone, TargetNotFound
 
 if TYPE_CHECKING:
     import asyncio
@@ -129,23 +130,24 @@ def _busy(path: str) -> TargetBusy:
 def _hang_up(loop: asyncio.AbstractEventLoop, client: QMPClient) -> None:
     # Whatever ended the connection is raised here once more; it was told to who asked last.
     with contextlib.suppress(Exception):
-        loop.run_until_complete(client.disconnect())
+        _outside_loops(lambda: loop.run_until_complete(client.disconnect()))
     loop.close()
 
 
-def _require_no_running_loop() -> None:
-    """Python runs one event loop a thread; ours would be refused halfway."""
+def _outside_loops(work: Callable[[], T]) -> T:
+    """Python runs one event loop a thread: where the caller's is one (a notebook's, say), another thread runs ours."""
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return
     try:
-        asyncio.get_running_loop()
+        if asyncio is not None:
+            asyncio.get_running_loop()
     except RuntimeError:
-        return
-    raise UsageError(
-        "vmon was called from inside an asyncio event loop",
-        hint="give it a thread: await asyncio.to_thread(...)",
-    )
+        asyncio = None
+    if asyncio is None:
+        return work()
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few call from inside a loop
+
+    with ThreadPoolExecutor(1, "vmon qmp") as pool:
+        return pool.submit(work).result()
 
 
 def peer_pid(sock: socket.socket) -> int:
@@ -163,7 +165,7 @@ class QmpConnection:
         self.fd = -1
         """The socket's descriptor, for a guardian that must speak when this process can't."""
         self._client: QMPClient | None = None
-        _require_no_running_loop()
+        self._turn = threading.RLock()
         sock = connect(path, greeting_seconds)
         try:
             await_greeting(sock, path, greeting_seconds)
@@ -197,13 +199,11 @@ class QmpConnection:
     def _run(self, work: Awaitable[T], seconds: float) -> T:
         import asyncio  # noqa: PLC0415
 
-        _require_no_running_loop()
-
         async def bounded() -> T:
             return await asyncio.wait_for(work, seconds)
 
         try:
-            return self._loop.run_until_complete(bounded())
+            return _outside_loops(lambda: self._loop.run_until_complete(bounded()))
         except TimeoutError as error:
             raise TargetError(
                 f"QEMU does not answer on {self.path}", hint="its main loop hangs, on slow storage perhaps"
@@ -235,8 +235,10 @@ class QmpConnection:
 
             return await asyncio.gather(*(one(*command) for command in commands))
 
-        answers = self._run(ask(), ANSWER_SECONDS)
-        self._count_events()
+        # Threads take turns: a loop is run by one at a time.
+        with self._turn:
+            answers = self._run(ask(), ANSWER_SECONDS)
+            self._count_events()
         for answer in answers:
             if isinstance(answer, QmpError):
                 raise answer
@@ -254,10 +256,11 @@ class QmpConnection:
 
     def close(self) -> None:
         """Hang up; QEMU is free for the next client."""
-        if self._client is not None:
-            self._client = None
-            self.fd = -1
-            self._hang_up()
+        with self._turn:
+            if self._client is not None:
+                self._client = None
+                self.fd = -1
+                self._hang_up()
 
     def __enter__(self) -> QmpConnection:
         return self

@@ -1,0 +1,1 @@
+"""Sigma rules, read as they are by pySigma, judged on a guest's events."""
