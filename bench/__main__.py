@@ -25,6 +25,7 @@ from bench.processes import measure_processes
 from bench.series import Results
 from bench.sigma import measure_sigma
 from bench.states import STATES
+from bench.top import measure_top
 from bench.tracers import measure_tracers
 from vmon.core.errors import VmonError
 from vmon.lab import matrix
@@ -38,6 +39,7 @@ TOPICS = (
     "sigma",
     "memory",
     "calls",
+    "top",
     "probe",
     "bridges",
     "cost",
@@ -149,6 +151,7 @@ def measure_kernel(
     attempt("processes", kernel, with_guest(measure_processes))
     attempt("check", kernel, with_guest(measure_check))
     attempt("content", kernel, with_guest(measure_content))
+    attempt("top", kernel, with_guest(measure_top))
     # Last: what it leaves in the guest is not there when the others are measured.
     attempt("probe", kernel, with_guest(measure_probe))
     guests.down(f"bench-plain-{kernel}")

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the commands, errors and records themselves; a house test checks that it is fresh.
+"""Writes docs/reference.md and man/ from the commands, errors and records themselves; house tests keep them fresh.
 
 Run it with `./dev docs`. Reads nothing but vmon's own modules.
 """
@@ -17,10 +17,12 @@ import msgspec
 
 from vmon.check.kinds import KINDS
 from vmon.cli import COMMANDS, cli
+from vmon.cli.man import pages
 from vmon.core import coverage, errors, records
 
 PAGE = Path(__file__).with_name("reference.md")
 CHECKS = Path(__file__).with_name("checks.md")
+MAN = PAGE.parent.parent / "man"
 TABLE = "<!-- written by ./dev docs from vmon.check.kinds -->\n"
 
 
@@ -122,7 +124,20 @@ def checks() -> str:
     return before + TABLE + "\n" + "\n".join([head, *rows]) + "\n"
 
 
+def manual() -> dict[str, str]:
+    """The manual pages, by the names of their files."""
+    return pages(click.Context(cli, info_name="vmon", **cli.context_settings))
+
+
 if __name__ == "__main__":
     for page, text in ((PAGE, reference()), (CHECKS, checks())):
         page.write_text(text)
         sys.stdout.write(f"wrote {page.name}\n")
+    MAN.mkdir(exist_ok=True)
+    written = manual()
+    for old in MAN.glob("*.1"):
+        if old.name not in written:
+            old.unlink()
+    for name, text in written.items():
+        (MAN / name).write_text(text)
+    sys.stdout.write(f"wrote {len(written)} pages of man/\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docs.generate import CHECKS, PAGE, checks, reference
+from docs.generate import CHECKS, MAN, PAGE, checks, manual, reference
 
 
 def test_reference_is_fresh() -> None:
@@ -11,3 +11,7 @@ def test_reference_is_fresh() -> None:
 
 def test_the_table_of_checks_is_fresh() -> None:
     assert CHECKS.read_text() == checks(), "run ./dev docs"
+
+
+def test_the_manual_is_fresh() -> None:
+    assert {path.name: path.read_text() for path in MAN.glob("*")} == manual(), "run ./dev docs"

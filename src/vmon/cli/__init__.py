@@ -6,13 +6,20 @@ Commands are imported when they are called: the time to start is part of the pro
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
+from vmon.cli import groups
 from vmon.core.errors import LabError, PolicyError, VmonError
 from vmon.core.text import printable
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETING = "_VMON_COMPLETE"
 COMMANDS = {
     "guests": (
         "vmon.cli.guests",
@@ -21,6 +28,7 @@ COMMANDS = {
     ),
     "info": ("vmon.cli.info", "info", "Which kernel runs in a guest, and how vmon knows."),
     "ps": ("vmon.cli.ps", "ps", "List the processes of a guest."),
+    "top": ("vmon.cli.top", "top", "Watch the processes of a guest on the terminal."),
     "tree": ("vmon.cli.tree", "tree", "Show the processes of a guest as a tree."),
     "files": ("vmon.cli.files", "files", "List the open files of a process."),
     "sockets": ("vmon.cli.sockets", "sockets", "List the sockets of a guest or of one process."),
@@ -91,6 +99,9 @@ COMMANDS = {
         "Look at a guest's kernel with drgn, without debug information.",
     ),
     "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
+    "help": ("vmon.cli.help", "help_command", "Show the help of a command, or exit-codes."),
+    "completion": ("vmon.cli.completion", "completion", "Print the script that completes vmon's commands."),
+    "man": ("vmon.cli.man", "man", "Write the manual pages to a folder."),
     "lab": ("vmon.cli.lab", "lab", "Guests to try vmon on: stock Debian kernels in QEMU."),
 }
 
@@ -108,15 +119,35 @@ class LazyGroup(click.Group):
             return None
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        from vmon.cli import examples  # noqa: PLC0415 - the list of commands has none
+
+        examples.teach(command, cmd_name)
+        if COMPLETING in os.environ:
+            from vmon.cli import completion  # noqa: PLC0415 - only for a shell
+
+            completion.teach(command, cmd_name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands by their one-line texts, and the options of vmon itself."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+        named = [(name, text) for name, (_, _, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=text) for name, text in named]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from their one-line texts."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+        """Write the commands under their headings, from their one-line texts."""
+        for heading, names in groups.grouped(list(COMMANDS)).items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, COMMANDS[name][2]) for name in names], col_max=12)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = "`vmon COMMAND --help` has examples. `vmon help exit-codes` tells what scripts can rely on."
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(package_name="vmon", message="vmon %(version)s")
 def cli() -> None:
     """See the processes of a virtual machine from outside it.
@@ -141,10 +172,11 @@ def main() -> None:
             click.echo(f"vmon: {printable(problem)}", err=True)
         code = error.exit_code
     except VmonError as error:
+        from vmon.cli.hints import hint_of  # noqa: PLC0415 - mostly there is nothing to say
+
         click.echo(f"vmon: {printable(error.message)}", err=True)
         for line in error.log if isinstance(error, LabError) else ():
             click.echo(f"    | {printable(line)}", err=True)
-        if error.hint:
-            click.echo(f"      {printable(error.hint)}", err=True)
+        click.echo(f"      {printable(hint_of(error))}", err=True)
         code = error.exit_code
     sys.exit(code if isinstance(code, int) else 0)

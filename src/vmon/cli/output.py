@@ -7,6 +7,7 @@ bytes that are not UTF-8 written as \\xNN.
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import sys
 import time
@@ -52,7 +53,7 @@ def watch_option(function: F) -> F:
 def repeat(watch_s: float | None, once: Callable[[], None]) -> None:
     """Run once, or again and again; on a terminal each answer replaces the one before."""
     while True:
-        if watch_s is not None and sys.stdout.isatty():
+        if watch_s is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             click.clear()
         once()
         if watch_s is None:
@@ -155,9 +156,14 @@ def write_table(header: Sequence[str], rows: Sequence[Row]) -> None:
     widths = [max(map(width, texts)) for texts in zip(header, *cells, strict=True)]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     head = _line(header, widths, right, limit)
-    lines = [click.style(head, bold=True) if limit else head]
+    lines = [click.style(head, bold=True) if limit and decorated() else head]
     lines.extend(_line(row, widths, right, limit) for row in cells)
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def decorated() -> bool:
+    """Whether text on this terminal may be bold or coloured (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def cell(value: object) -> str:

@@ -6,6 +6,7 @@ every ten seconds.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -23,7 +24,7 @@ class Progress:
         self._what = what
         self._start = time.monotonic()
         self._next = self._start + QUIET_S
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = False
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from vmon.cli import COMMANDS, cli, main
 from vmon.cli import __name__ as package
+from vmon.cli.groups import GROUPS, REST, grouped
 from vmon.core import errors
 
 
@@ -20,7 +21,9 @@ def test_help_lists_every_command_with_its_text_and_imports_none() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from vmon.cli import cli;"
         "out = CliRunner().invoke(cli, ['--help']).output;"
-        "print(out); print([m for m in sys.modules if m.startswith('vmon.cli.') or m in ('numpy', 'rich', 'qemu')])"
+        "print(out);"
+        "mine = [m for m in sys.modules if m.startswith('vmon.cli.') and m != 'vmon.cli.groups'];"
+        "print(mine + [m for m in sys.modules if m in ('numpy', 'rich', 'qemu')])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for name, (_, _, text) in COMMANDS.items():
@@ -142,3 +145,13 @@ def test_a_dump_that_is_not_there_as_a_whole_command(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("vmon: ")
     assert "Traceback" not in done.stderr
+
+
+def test_every_command_stands_under_one_heading() -> None:
+    placed = [name for members in GROUPS.values() for name in members]
+    assert sorted(placed) == sorted(COMMANDS), "put it into vmon.cli.groups"
+    assert list(grouped(["ps", "new"]).items()) == [("Processes", ["ps"]), (REST, ["new"])]
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    assert [line[:-1] for line in shown.splitlines() if line.endswith(":") and line[0] != " "][1:] == list(
+        GROUPS
+    )

@@ -166,3 +166,17 @@ def test_any_cells_make_a_table_without_control_characters(rows: list[list[objec
     text = buffer.getvalue()
     assert text.count("\n") == len(rows) + 1
     assert not controls(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bold"), [("NO_COLOR", "1", False), ("NO_COLOR", "", True), ("TERM", "dumb", False)]
+)
+def test_nothing_is_bold_where_that_is_not_wanted(
+    name: str, value: str, bold: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True)
+    output.write_table(("PID",), [(1,)])
+    assert ("\x1b[1m" in capsys.readouterr().out) is bold

@@ -38,3 +38,18 @@ class CpuRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: int | None
     stepping: int | None
     microcode: int | None
+
+
+class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy the guest is. What could not be read is None, and in the coverage."""
+
+    uptime_ns: int | None
+    """Since it booted, by its own clock, which an idle guest moves on at least once a second."""
+    load_1: float | None
+    """Load average of a minute, as /proc/loadavg has it."""
+    load_5: float | None
+    load_15: float | None
+    cpus: list[int]
+    """Numbers of the CPUs that are online."""
+    busy: list[float]
+    """Seconds that each of them was not idle since boot."""

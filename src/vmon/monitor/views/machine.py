@@ -8,7 +8,7 @@ from vmon.core.coverage import Answer
 from vmon.monitor.views.subject import Subject, answer
 
 if TYPE_CHECKING:
-    from vmon.core.records.machine import CpuRecord, MemoryRecord
+    from vmon.core.records.machine import CpuRecord, LoadRecord, MemoryRecord
 
 
 class MachineViews(Subject):
@@ -28,3 +28,9 @@ class MachineViews(Subject):
         from vmon.linux import cpu
 
         return answer(lambda gaps: cpu.find_cpus(self.wide_kernel, gaps))
+
+    def load(self) -> Answer[LoadRecord]:
+        """One record: time since boot, load averages, how long each CPU was busy. A fifth of a millisecond."""
+        from vmon.linux import load
+
+        return answer(lambda gaps: [load.read_load(self.wide_kernel, gaps)])

@@ -17,6 +17,7 @@ from vmon.linux import (
     ftrace,
     key,
     kprobe,
+    load,
     lock,
     lsm,
     module,
@@ -39,7 +40,7 @@ from vmon.monitor.drgn import variables, vmcoreinfo
 
 READERS = (
     run, auxv, bpf, cachedfiles, cgrouptree, container, cpu, everysocket, fib, fib6, ftrace, key,
-    kprobe, lock, lsm, module, mount, named, neighbour, netdevice, pagecache, printk, registers, sysctl,
+    kprobe, load, lock, lsm, module, mount, named, neighbour, netdevice, pagecache, printk, registers, sysctl,
     terminal, timer, unwind, usermem, vmstat, workqueue, variables, vmcoreinfo,
 )  # fmt: skip
 WANTS = reduce(or_, (reader.WANTS for reader in READERS))
