@@ -19,6 +19,7 @@ from bench.cost import KERNELS as COST_KERNELS
 from bench.guests import Guests
 from bench.identify import measure_identify
 from bench.memory import measure_large_guests, measure_memory
+from bench.outputs import measure_outputs
 from bench.peers import measure_peers
 from bench.probe import measure_probe
 from bench.processes import measure_processes
@@ -41,6 +42,7 @@ TOPICS = (
     "calls",
     "top",
     "probe",
+    "outputs",
     "bridges",
     "cost",
     "peers",
@@ -154,6 +156,7 @@ def measure_kernel(
     attempt("top", kernel, with_guest(measure_top))
     # Last: what it leaves in the guest is not there when the others are measured.
     attempt("probe", kernel, with_guest(measure_probe))
+    attempt("outputs", kernel, with_guest(measure_outputs))
     guests.down(f"bench-plain-{kernel}")
 
 

@@ -19,8 +19,11 @@ from vmon.check.kinds import KINDS
 from vmon.cli import COMMANDS, cli
 from vmon.cli.man import pages
 from vmon.core import coverage, errors, records
+from vmon.export import schemas
+from vmon.export.schemas import TYPES, made
 
 PAGE = Path(__file__).with_name("reference.md")
+SCHEMAS = Path(schemas.__file__).with_name("schema")
 CHECKS = Path(__file__).with_name("checks.md")
 MAN = PAGE.parent.parent / "man"
 TABLE = "<!-- written by ./dev docs from vmon.check.kinds -->\n"
@@ -130,7 +133,8 @@ def manual() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for page, text in ((PAGE, reference()), (CHECKS, checks())):
+    schemas_of_lines = ((SCHEMAS / f"{name}.schema.json", made(name)) for name in TYPES)
+    for page, text in ((PAGE, reference()), (CHECKS, checks()), *schemas_of_lines):
         page.write_text(text)
         sys.stdout.write(f"wrote {page.name}\n")
     MAN.mkdir(exist_ok=True)

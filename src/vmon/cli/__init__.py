@@ -92,6 +92,8 @@ COMMANDS = {
     "guard": ("vmon.cli.guard", "guard", "Put a policy in force in a guest, and show what it decides."),
     "rules": ("vmon.cli.rules", "rules", "List the rules in force in a guest."),
     "remove": ("vmon.cli.rules", "remove", "Take the probe out of a guest."),
+    "journal": ("vmon.cli.journal", "journal", "Verify and show journals of what was watched."),
+    "schema": ("vmon.cli.schema", "schema", "Print the JSON schemas of what -o jsonl writes."),
     "isf": ("vmon.cli.isf", "isf", "Write a symbol file of a guest's kernel for Volatility 3."),
     "drgn": (
         "vmon.cli.drgn",

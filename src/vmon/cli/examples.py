@@ -97,6 +97,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("vmon watch web1 --on process.exec,net.connect", "until Ctrl-C"),
         ("vmon watch web1 --tree 113 --seconds 10", "one process and its descendants"),
         ("vmon watch web1 --persist -o jsonl", "also after a reboot"),
+        ("vmon watch web1 --sigma examples/sigma", "what Sigma rules find"),
+        ("vmon watch web1 --to ecs=file:web1.ecs --journal web1.journal", "for a SIEM, and for the record"),
     ),
     "kill": (
         ("vmon kill web1 116", "SIGKILL, by the guest's own kernel"),
@@ -142,6 +144,21 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "lab host down": (("vmon lab host down", "ends it"),),
     "lab host run": (("vmon lab host run -- vmon lab up a", "a guest in it"),),
     "lab host status": (("vmon lab host status", "whether it runs"),),
+    "policy check": (
+        ("vmon policy check examples/policy.yaml", "with line numbers, and where each rule runs"),
+    ),
+    "policy list": (("vmon policy list", "the ready sets"),),
+    "policy show": (("vmon policy show linux-server", "a file to begin with"),),
+    "policy schema": (("vmon policy schema", "for an editor"),),
+    "policy fields": (("vmon policy fields", "what a rule can compare"),),
+    "sigma": (("vmon sigma examples/sigma", "which rules of a folder can't be judged, and why"),),
+    "journal verify": (("vmon journal verify web1.journal", "whether it was changed"),),
+    "journal show": (("vmon journal show web1.journal", "what was watched"),),
+    "schema": (("vmon schema event", "of what -o jsonl writes"),),
+    "serve": (
+        ("vmon serve web1", "HTTP and a page, on a unix socket"),
+        ("vmon serve --listen 127.0.0.1:8643 --token-file tokens", "for a browser"),
+    ),
     "help": (("vmon help exit-codes", "what a script can rely on"), ("vmon help ps", "as vmon ps --help")),
     "completion": (
         ('eval "$(vmon completion bash)"', "in ~/.bashrc"),

@@ -13,9 +13,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Network": ("ports", "interfaces", "routes", "neighbours"),
     "Content": ("cat", "exe", "scan"),
     "Watch and control": (
-        "watch", "kill", "suspend", "resume", "quarantine", "release", "deny", "guard", "rules", "remove",
+        "watch", "guard", "policy", "sigma", "deny", "rules", "kill", "suspend", "resume", "quarantine", "release",
+        "remove", "serve",
     ),
-    "Bridges": ("drgn", "isf"),
+    "Bridges": ("drgn", "isf", "journal", "schema"),
     "Lab": ("lab",),
     "Help": ("help", "completion", "man"),
 }  # fmt: skip

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
-from vmon.cli.output import cell, write_object
+from vmon.cli.output import cell
+from vmon.cli.outputs import Outputs, opened, output_options, outputs_of
 from vmon.core.detection import Detection
 from vmon.core.errors import IdentifyError, NotSupported
 from vmon.core.events import Event, EventCounts
 from vmon.core.records.probe import NoticeRecord
+from vmon.core.told import Told
+from vmon.export.document import indented
+from vmon.export.formats import FORMATS, encoder
+from vmon.export.jsonl import document
 from vmon.monitor.acts import RING_BYTES
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import EventStream
@@ -22,9 +29,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def live_options(function: F) -> F:
-    """--seconds and -o of a command that goes on until it is interrupted."""
+    """--seconds, -o and --to of a command that goes on until it is interrupted."""
+    function = output_options(function)
     function = click.option(
-        "-o", "--output", type=click.Choice(("table", "json", "jsonl")), default="table", show_default=True
+        "-o",
+        "--output",
+        type=click.Choice(("table", "json", *FORMATS)),
+        default="table",
+        show_default=True,
+        help="Form of what is shown; a line a record, but for json, which is one list.",
     )(function)
     return click.option(
         "--seconds", type=click.FloatRange(min=0), help="End after so long; else with Ctrl-C."
@@ -46,18 +59,19 @@ def keep_options(function: F) -> F:
 @contextmanager
 def probed(vm: VirtualMachine, *, ring_bytes: int = RING_BYTES, keep: bool = False) -> Iterator[None]:
     """A guest with the probe in it; taken out at the end, unless rules are in force or it was there before."""
-    put_in = vm.install_probe(ring_bytes)
-    click.echo(
-        f"probe: {put_in.sites} instructions changed in {put_in.paused_ms:.1f} ms"
-        if put_in.installed
-        else "probe: there already",
-        err=True,
-    )
-    try:
-        yield
-    finally:
-        if put_in.installed and not keep:
-            take_out(vm)
+    with outputs_of(vm):  # what can't be opened is said before the guest is changed
+        put_in = vm.install_probe(ring_bytes)
+        click.echo(
+            f"probe: {put_in.sites} instructions changed in {put_in.paused_ms:.1f} ms"
+            if put_in.installed
+            else "probe: there already",
+            err=True,
+        )
+        try:
+            yield
+        finally:
+            if put_in.installed and not keep:
+                take_out(vm)
 
 
 def take_out(vm: VirtualMachine) -> None:
@@ -86,8 +100,11 @@ def started(stream: EventStream) -> Iterator[EventStream]:
 class Shown:
     """What is shown while it happens: lines for a person, for a program JSON lines or one JSON list."""
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, outputs: Outputs) -> None:
+        """`outputs` get all of it too."""
         self._output = output
+        self._outputs = outputs
+        self._encode = None if output in ("table", "json") else encoder(output)
         self._count = 0
 
     def event(self, event: Event) -> None:
@@ -97,6 +114,7 @@ class Shown:
             sys.stdout.flush()
         else:
             self._write(event)
+        self._outputs.put(event)
 
     def detection(self, detection: Detection) -> None:
         """One detection, at once."""
@@ -105,17 +123,21 @@ class Shown:
             sys.stdout.flush()
         else:
             self._write(detection)
+        self._outputs.put(detection)
 
     def notice(self, notice: NoticeRecord) -> None:
         """What happens to the watching itself: to a person, and among the events to a program."""
         click.echo(f"{notice.event.removeprefix('vmon.')}: {cell(notice.said)}", err=True)
+        self._outputs.put(notice)
         if self._output != "table":
             self._write(notice)
 
-    def _write(self, record: Event | Detection | NoticeRecord) -> None:
-        if self._output == "json":
-            sys.stdout.write(",\n" if self._count else "[\n")
-        write_object(record, self._output)
+    def _write(self, record: Told) -> None:
+        origin = self._outputs.origin
+        if self._encode is not None:
+            sys.stdout.buffer.write(self._encode(record, origin) + b"\n")
+        else:
+            sys.stdout.write(("," if self._count else "[") + "\n" + indented(document(record, origin)) + "\n")
         self._count += 1
         sys.stdout.flush()
 
@@ -126,12 +148,16 @@ class Shown:
 
 
 @contextmanager
-def shown(output: str) -> Iterator[Shown]:
-    """Shows events until the end."""
-    found = Shown(output)
+def shown(output: str, outputs: Outputs | None = None) -> Iterator[Shown]:
+    """Shows events until the end, and sends them where they are to go: to `outputs`, or those that `probed` opened."""
+    found = Shown(output, outputs or opened())
+    # What is there now is left alone by the collector: walking through it takes longer than a full ring lasts.
+    gc.collect()
+    gc.freeze()
     try:
         yield found
     finally:
+        gc.unfreeze()
         found.end()
 
 
@@ -155,8 +181,9 @@ def show_kept(
     from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
 
     keeper: Keeper | None = None
-    try:
-        with shown(output) as out:
+    with outputs_of(vm) as outputs, shown(output, outputs) as out:
+        before: list[EventCounts] = []
+        try:
             keeper = Keeper(
                 vm,
                 stream_of,
@@ -166,16 +193,35 @@ def show_kept(
                 repair=repair,
                 put_in=put_in,
             )
+            before = keeper.counts()
+            outputs.follow(keeper)
             for event in keeper.follow(seconds):
                 if wanted(event):
                     show(out, event)
-    except KeyboardInterrupt:
-        click.echo(err=True)
-    finally:
-        if keeper is not None:
-            for count in keeper.stop():
-                tell_counts(count)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+        finally:
+            if keeper is not None:
+                counts = since(before, keeper.stop())
+                for count in counts:
+                    tell_counts(count)
+                outputs.tell_lost(counts)
     return keeper is not None and keeper.tampered
+
+
+def since(before: Sequence[EventCounts], now: Sequence[EventCounts]) -> list[EventCounts]:
+    """What was counted meanwhile; where a probe was put in anew, all that it counted."""
+    earlier = {count.event: count for count in before}
+    found = []
+    for count in now:
+        old = earlier.get(count.event)
+        if old is None or old.seen > count.seen:
+            found.append(count)
+            continue
+        names = [name for name in count.__struct_fields__ if name != "event"]
+        changes = {name: max(0, getattr(count, name) - getattr(old, name)) for name in names}
+        found.append(msgspec.structs.replace(count, **changes))
+    return found
 
 
 def tell_counts(count: EventCounts) -> None:

@@ -19,7 +19,8 @@ import click
 import msgspec
 
 from vmon.core.coverage import Answer, GapRecord, said
-from vmon.core.text import UNSAFE, printable, storable, width
+from vmon.core.text import printable, storable, width
+from vmon.export.document import indented, json_bytes
 
 FORMATS = ("table", "json", "jsonl", "csv")
 Row = Sequence[object]
@@ -110,29 +111,7 @@ def write_object(record: msgspec.Struct, output: str) -> None:
 
 
 def _json(value: object, indent: int = 0) -> str:
-    plain = _storable(msgspec.to_builtins(value))
-    data = msgspec.json.encode(plain)
-    text = (msgspec.json.format(data, indent=indent) if indent else data).decode()
-    # JSON may hold DEL, C1 and characters that reorder text as they are; a terminal should not get them.
-    return UNSAFE.sub(
-        lambda match: match.group() if match.group() == "\n" else _json_escape(match.group()), text
-    )
-
-
-def _json_escape(char: str) -> str:
-    units = char.encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
-
-
-def _storable(value: object) -> object:
-    """Lone surrogates (bytes that are not UTF-8) can't be encoded; everything else stays as it is."""
-    if isinstance(value, str):
-        return value if value.isascii() else storable(value)
-    if isinstance(value, dict):
-        return {key: _storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    return value
+    return indented(value, indent) if indent else json_bytes(value).decode()
 
 
 def _cell_of_csv(value: object) -> object:

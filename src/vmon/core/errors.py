@@ -29,6 +29,8 @@ Pure definitions. Each error carries values, a hint for a person, and the exit c
     +- NoSuchFile           23   no such file in the guest, or the guest has not its name in memory
     +- NotResident          24   a part of what was asked for is not in the guest's memory
     +- RulesError           25   a file of YARA or Sigma rules that makes no sense
+    +- OutputError          26   an output of events can't be opened, or is somebody else's
+    +- JournalBroken        27   a journal is not as vmon wrote it: changed, cut, or in another order
     +- LabError             30   a lab guest: boot, fetch, run
     +- FindingsReported     40   a check found something; the findings are the answer
 """
@@ -220,6 +222,18 @@ class RulesError(VmonError):
     """A file of YARA rules that can't be compiled, the message names the line; or files that are no Sigma rules."""
 
     exit_code = 25
+
+
+class OutputError(VmonError):
+    """An output of events can't be opened: a file, a socket, a server."""
+
+    exit_code = 26
+
+
+class JournalBroken(VmonError):
+    """A journal is not as vmon wrote it; the message names the line."""
+
+    exit_code = 27
 
 
 class LabError(VmonError):

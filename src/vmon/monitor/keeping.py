@@ -195,10 +195,16 @@ class Keeper:
         try:
             if self.stream is not None:
                 self.stream.stop()
-                return self.stream.counts()
         except GuestDataError:
-            pass
-        return []
+            return []
+        return self.counts()
+
+    def counts(self) -> list[EventCounts]:
+        """Totals of each kind since the guest booted; none where they are gone."""
+        try:
+            return self.stream.counts() if self.stream is not None else []
+        except GuestDataError:
+            return []
 
     def _same_kernel(self) -> bool:
         try:

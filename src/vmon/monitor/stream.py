@@ -58,6 +58,8 @@ class EventStream:
         self._asker: Asker | None = None
         self._hot_until = 0.0
         self._words: dict[str, int] = {}
+        self.took: Callable[[float], None] | None = None
+        """Hears how many seconds each look into the ring took that found something."""
 
     def start(self) -> None:
         """From now on. Starts, execs and ends are recorded whatever was asked for: programs are known by them."""
@@ -157,6 +159,7 @@ class EventStream:
         found: list[Event] = []
         if not self._ring.waiting():
             return found
+        begin = time.perf_counter()
         for event in self._decoder.iter_events(self._ring.take()):
             self._known.learn(event)
             if event.ask and event.verdict == "asked" and self._asker is not None:
@@ -165,6 +168,8 @@ class EventStream:
                 self._hot_until = 0.0 if self._later else time.monotonic() + HOT_S
             if self._only(event) and event.event in self._wanted:
                 found.append(event)
+        if self.took is not None:
+            self.took(time.perf_counter() - begin)
         return found
 
     def follow(self, timeout_s: float | None = None) -> Iterator[Event]:

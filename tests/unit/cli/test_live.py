@@ -4,10 +4,14 @@ import json
 
 import pytest
 
-from vmon.cli.live import detection_line, line, shown, tell_counts
+from tests.unit.export.told import ORIGIN
+from vmon.cli.live import detection_line, line, shown, since, tell_counts
+from vmon.cli.outputs import Outputs
 from vmon.core.detection import Detection, RuleInfo
 from vmon.core.events import Event, EventCounts
 from vmon.core.records.probe import NoticeRecord
+
+OUTPUTS = Outputs(lambda: ORIGIN)
 
 
 def event(name: str, **more: object) -> Event:
@@ -71,18 +75,71 @@ def test_what_was_lost_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_what_was_counted_before_is_not_told_again() -> None:
+    def counted(seen: int, lost: int) -> EventCounts:
+        return EventCounts(event="file.open", seen=seen, lost=lost, denied=0, asked=0, unanswered=0)
+
+    assert since([counted(10, 3)], [counted(15, 4)]) == [counted(5, 1)]
+    assert since([counted(10, 3)], [counted(4, 1)]) == [counted(4, 1)]
+    assert since([], [counted(4, 1)]) == [counted(4, 1)]
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_list_of_events_is_json(capsys: pytest.CaptureFixture[str], count: int) -> None:
-    with shown("json") as out:
+    with shown("json", OUTPUTS) as out:
         for _ in range(count):
             out.event(event("file.open", path="/a"))
     assert [item["path"] for item in json.loads(capsys.readouterr().out)] == ["/a"] * count
 
 
 def test_lines_of_events_are_json_each(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown("jsonl") as out:
+    with shown("jsonl", OUTPUTS) as out:
         out.event(event("file.open", path="/a"))
         out.notice(NoticeRecord(event="vmon.rebooted", said="gone"))
     said = capsys.readouterr()
     assert [json.loads(text)["event"] for text in said.out.splitlines()] == ["file.open", "vmon.rebooted"]
     assert said.err == "rebooted: gone\n"
+
+
+@pytest.mark.parametrize("form", ["ecs", "ocsf", "falco", "cef", "syslog"])
+def test_lines_of_other_formats(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    with shown(form, OUTPUTS) as out:
+        out.event(event("file.open", path="/a"))
+        out.event(event("file.open", path="/b"))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_detection_is_shown_with_its_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    rule = RuleInfo(title="A\x1b shell", severity="high", attack=("T1059",))
+    found = Detection(rule=rule, event=event("file.open", path="/a"), verb="kill")
+    with shown("table") as out:
+        out.detection(found)
+    said = capsys.readouterr().out
+    assert "A\\x1b shell" in said and "KILLED" in said and said.endswith("[T1059]\n")
+    with shown("jsonl") as out:
+        out.detection(found)
+    assert json.loads(capsys.readouterr().out)["record"] == "detection"
+
+
+class Kept:
+    """What of an outlet is looked at."""
+
+    def __init__(self) -> None:
+        self.got: list[object] = []
+
+    def put(self, record: object) -> None:
+        self.got.append(record)
+
+
+def test_all_that_is_shown_goes_to_the_outputs_too() -> None:
+    kept = Kept()
+    records = [
+        event("file.open", path="/a"),
+        Detection(rule=RuleInfo(title="x"), event=event("file.open"), verb="log"),
+        NoticeRecord(event="vmon.rebooted", said=""),
+    ]
+    with shown("table", kept) as out:  # type: ignore[arg-type]
+        out.event(records[0])  # type: ignore[arg-type]
+        out.detection(records[1])  # type: ignore[arg-type]
+        out.notice(records[2])  # type: ignore[arg-type]
+    assert kept.got == records

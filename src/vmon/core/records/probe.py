@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 
@@ -123,7 +125,10 @@ class NoticeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What happened to the watching itself, between the events of a guest."""
 
     event: str
-    """vmon.tampered, vmon.repaired, vmon.intact, vmon.rules, vmon.rebooted, vmon.installed."""
+    """vmon.tampered, vmon.repaired, vmon.intact, vmon.rules, vmon.rebooted, vmon.installed, vmon.dropped,
+    vmon.lost."""
     said: str
     differences: list[DifferenceRecord] = []
     """Of vmon.tampered; the first eight."""
+    noticed_ns: int = msgspec.field(default_factory=time.time_ns)
+    """When, in nanoseconds since 1970, by the host's clock."""

@@ -1,0 +1,101 @@
+"""Fields of ECS 8.17 that vmon writes, with their types, and what it allows for the categories. Data alone.
+
+Written down from the field reference of ECS, as no package of the registries carries it: name, type of Elasticsearch,
+and whether ECS wants an array.
+"""
+
+from __future__ import annotations
+
+FIELDS: dict[str, tuple[str, bool]] = {
+    "@timestamp": ("date", False),
+    "message": ("match_only_text", False),
+    "ecs.version": ("keyword", False),
+    "container.id": ("keyword", False),
+    "destination.ip": ("ip", False),
+    "destination.port": ("long", False),
+    "event.action": ("keyword", False),
+    "event.category": ("keyword", True),
+    "event.dataset": ("keyword", False),
+    "event.id": ("keyword", False),
+    "event.kind": ("keyword", False),
+    "event.module": ("keyword", False),
+    "event.outcome": ("keyword", False),
+    "event.reason": ("keyword", False),
+    "event.sequence": ("long", False),
+    "event.severity": ("long", False),
+    "event.type": ("keyword", True),
+    "file.directory": ("keyword", False),
+    "file.extension": ("keyword", False),
+    "file.name": ("keyword", False),
+    "file.path": ("keyword", False),
+    "group.id": ("keyword", False),
+    "host.hostname": ("keyword", False),
+    "host.name": ("keyword", False),
+    "host.os.kernel": ("keyword", False),
+    "host.os.type": ("keyword", False),
+    "network.transport": ("keyword", False),
+    "network.type": ("keyword", False),
+    "observer.product": ("keyword", False),
+    "observer.type": ("keyword", False),
+    "observer.vendor": ("keyword", False),
+    "observer.version": ("keyword", False),
+    "process.args": ("keyword", True),
+    "process.command_line": ("wildcard", False),
+    "process.entity_id": ("keyword", False),
+    "process.executable": ("keyword", False),
+    "process.exit_code": ("long", False),
+    "process.name": ("keyword", False),
+    "process.parent.pid": ("long", False),
+    "process.pid": ("long", False),
+    "process.thread.id": ("long", False),
+    "rule.description": ("keyword", False),
+    "rule.id": ("keyword", False),
+    "rule.name": ("keyword", False),
+    "rule.reference": ("keyword", False),
+    "source.ip": ("ip", False),
+    "source.port": ("long", False),
+    "threat.framework": ("keyword", False),
+    "threat.tactic.id": ("keyword", True),
+    "threat.technique.id": ("keyword", True),
+    "threat.technique.subtechnique.id": ("keyword", True),
+    "user.changes.group.id": ("keyword", False),
+    "user.changes.id": ("keyword", False),
+    "user.effective.id": ("keyword", False),
+    "user.id": ("keyword", False),
+}
+NOT_REUSED = ("user.changes.effective.id",)
+"""Named by the pattern of ECS, whose reference has no effective user within changes."""
+KINDS = {"alert", "asset", "enrichment", "event", "metric", "pipeline_error", "signal", "state"}
+OUTCOMES = {"failure", "success", "unknown"}
+OS_TYPES = {"linux", "macos", "unix", "windows", "ios", "android"}
+TYPES = {
+    "access",
+    "admin",
+    "allowed",
+    "change",
+    "connection",
+    "creation",
+    "deletion",
+    "denied",
+    "device",
+    "end",
+    "error",
+    "group",
+    "indicator",
+    "info",
+    "installation",
+    "protocol",
+    "start",
+    "user",
+}
+EXPECTED = {
+    "configuration": {"access", "change", "creation", "deletion", "info"},
+    "driver": {"change", "end", "info", "start"},
+    "file": {"access", "change", "creation", "deletion", "info"},
+    "host": {"access", "change", "end", "info", "start"},
+    "intrusion_detection": {"allowed", "denied", "info"},
+    "library": {"start"},
+    "network": {"access", "allowed", "connection", "denied", "end", "info", "protocol", "start"},
+    "process": {"access", "change", "end", "info", "start"},
+}
+"""Types that ECS expects of a category."""
