@@ -49,6 +49,27 @@ NOT_CALLS = {
     "VirtualMachine.isf": "bench bridges",
     "VirtualMachine.write_isf": "bench bridges",
     "VirtualMachine.drgn_program": "another program's",
+    **dict.fromkeys(
+        (f"Process.{name}" for name in ("send_signal", "kill", "terminate", "suspend", "resume", "wait")),
+        "VirtualMachine.signal",
+    ),
+    "Process.quarantine": "VirtualMachine.quarantine",
+    "Process.release": "VirtualMachine.release",
+    **dict.fromkeys(
+        (f"VirtualMachine.{name}" for name in ("deny", "allow", "log", "ask", "on", "off")),
+        "VirtualMachine.add_rules and drop_rules",
+    ),
+    **dict.fromkeys(
+        (f"VirtualMachine.{name}" for name in ("aevents", "run", "hub", "let_go")), "waits, or is a value"
+    ),
+    **dict.fromkeys((f"VirtualMachine.{name}" for name in ("abilities", "can", "require")), "doctor"),
+    "VirtualMachine.acting": "a lock",
+    "VirtualMachine.rules_written": "a value",
+    "EventStream.batches": "waits for events for ever",
+    "EventStream.say": "answers what was asked",
+    "EventStream.answer_later": "a mark",
+    "EventStream.record": "a word of the probe",
+    "EventStream.kernel": "a value",
 }
 """Public names that are no calls which return by themselves, with the reason."""
 VIEWS = (

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from docs import api
 from vmon.check.kinds import KINDS
 from vmon.cli import COMMANDS, cli
 from vmon.cli.man import pages
@@ -134,7 +135,7 @@ def manual() -> dict[str, str]:
 
 if __name__ == "__main__":
     schemas_of_lines = ((SCHEMAS / f"{name}.schema.json", made(name)) for name in TYPES)
-    for page, text in ((PAGE, reference()), (CHECKS, checks()), *schemas_of_lines):
+    for page, text in ((PAGE, reference()), (CHECKS, checks()), (api.PAGE, api.api()), *schemas_of_lines):
         page.write_text(text)
         sys.stdout.write(f"wrote {page.name}\n")
     MAN.mkdir(exist_ok=True)

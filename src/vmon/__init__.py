@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vmon.core.coverage import Answer
-    from vmon.core.errors import NotSupported, VmonError
+    from vmon.core.errors import NoSuchProcess, NotSupported, VmonError
     from vmon.core.events import ALLOW, DENY, KILL, Event
-    from vmon.core.rules import Rule
+    from vmon.core.events import Answer as Decision
+    from vmon.core.rules import WRITING, Rule
+    from vmon.core.text import printable
     from vmon.monitor.attach import attach, dump
     from vmon.monitor.guests import find_guests
     from vmon.monitor.machine import VirtualMachine
@@ -30,9 +32,12 @@ __all__ = [
     "ALLOW",
     "DENY",
     "KILL",
+    "WRITING",
     "Answer",
     "Change",
+    "Decision",
     "Event",
+    "NoSuchProcess",
     "NotSupported",
     "Process",
     "Rule",
@@ -41,6 +46,7 @@ __all__ = [
     "attach",
     "dump",
     "find_guests",
+    "printable",
     "sweep",
 ]
 
@@ -48,19 +54,25 @@ _HOMES = {
     "ALLOW": "vmon.core.events",
     "DENY": "vmon.core.events",
     "KILL": "vmon.core.events",
+    "WRITING": "vmon.core.rules",
     "Answer": "vmon.core.coverage",
-    "Event": "vmon.core.events",
-    "NotSupported": "vmon.core.errors",
-    "Rule": "vmon.core.rules",
     "Change": "vmon.monitor.sweep",
+    "Decision": "vmon.core.events",
+    "Event": "vmon.core.events",
+    "NoSuchProcess": "vmon.core.errors",
+    "NotSupported": "vmon.core.errors",
     "Process": "vmon.monitor.process",
+    "Rule": "vmon.core.rules",
     "VirtualMachine": "vmon.monitor.machine",
     "VmonError": "vmon.core.errors",
     "attach": "vmon.monitor.attach",
     "dump": "vmon.monitor.attach",
     "find_guests": "vmon.monitor.guests",
+    "printable": "vmon.core.text",
     "sweep": "vmon.monitor.sweep",
 }
+_THERE = {"Decision": "Answer"}
+"""Names that have another one where they are at home: an Answer is a list here, and a word there."""
 
 
 def __dir__() -> list[str]:
@@ -69,5 +81,5 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(_HOMES[name]), _THERE.get(name, name))
     raise AttributeError(f"module 'vmon' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ PROGRAM = "from vmon.cli import main; main()"
 WAIT_S = 60.0
 
 
-@pytest.fixture(params=KERNELS)
+@pytest.fixture(scope="module", params=KERNELS)
 def guest(request: pytest.FixtureRequest, guests: Guests) -> LabGuest:
     return guests.get(request.param)
 
@@ -192,26 +193,27 @@ cp /bin/busybox /tmp/busybox; /tmp/busybox true; rm /tmp/busybox
 mkdir -p /etc/cron.d; echo x >/etc/cron.d/y; rm -r /etc/cron.d
 mkdir -p /etc/systemd/system; echo x >/etc/systemd/system/y.service; rm -r /etc/systemd
 mkdir -p /root/.ssh; echo x >/root/.ssh/authorized_keys; rm -r /root/.ssh
-cat /etc/shadow >/dev/null
+cat /etc/shadow >/dev/null; /lab/unfiled
 /bin/busybox nc 127.0.0.1 9 -e /bin/sh </dev/null >/dev/null 2>&1
 sh -c ': </dev/tcp/127.0.0.1/9' 2>/dev/null
 """
 SERVER = {
     *("preload-opened", "preload-written", "accounts-written", "accounts-replaced", "exec-from-shm"),
     *("exec-from-tmp", "cron", "systemd-units", "authorized-keys", "authorized-keys-written", "shadow-read"),
-    "reverse-shell",
+    *("reverse-shell", "exec-from-memory", "ptrace-attach"),
 }
 AGENT_DEEDS = r"""
 mkdir -p /root/.ssh /root/.aws /tmp/m /etc/cron.d; echo x >/root/.ssh/id_test; cat /root/.ssh/id_test >/dev/null
 echo x >/root/.aws/credentials; cat /etc/shadow >/dev/null; cat /proc/1/environ >/dev/null
 nc -w 1 169.254.169.254 80 </dev/null; mount -t tmpfs none /tmp/m && umount /tmp/m
 echo x >/etc/cron.d/y; echo x >/root/.profile; rm -r /root/.ssh /root/.aws /etc/cron.d /root/.profile /tmp/m
-cp /bin/busybox /tmp/su; /tmp/su true; mv /tmp/su /tmp/pip; /tmp/pip true; rm /tmp/pip
+cp /bin/busybox /tmp/su; /tmp/su true; mv /tmp/su /tmp/pip; /tmp/pip true; rm /tmp/pip; /lab/unfiled
 /bin/busybox nc 127.0.0.1 9 -e /bin/sh </dev/null >/dev/null 2>&1
 """
 AGENT = {
     *("ssh-keys", "cloud-credentials", "password-hashes", "other-environments", "metadata-service", "mount"),
     *("persistence", "login-scripts", "more-rights", "package-install", "reverse-shell"),
+    *("exec-from-memory", "ptrace-attach"),
 }
 
 
@@ -231,3 +233,35 @@ def test_a_ready_set(
     watch.wait_for(lambda: expected <= {found.rule.id for found in watch.told}, "each deed to be told")
     assert {found.done for found in watch.told if found.verb != "log"} == {"would"}
     assert all(found.rule.severity and found.rule.attack for found in watch.told)
+
+
+KEPT = """
+mode: enforce
+rules:
+  - {title: of one boot, event: file.open, process.entity_id: 1@1, file.path: /none, do: deny}
+  - {title: regex, event: file.open, file.path|re: ^/etc/hos.s$, process.name: cat, do: deny, fallback: allow}
+  - {title: shadow, event: file.open, file.path: /etc/shadow, do: deny}
+"""
+
+
+def test_after_a_reboot_it_is_in_force_again(tmp_path: Path) -> None:
+    name = f"policy-{os.getpid()}"
+    policy = tmp_path / "p.yaml"
+    policy.write_text(KEPT)
+    with LabGuest.up(name, kernel="7.2", cpus=2, allow_reboot=True) as machine:
+        watch = Guard(machine, str(policy), tmp_path, "--persist")
+        try:
+            machine.run("(sleep 0.2; reboot -f) >/dev/null 2>&1 &")
+            watch.wait_for(lambda: "installed: " in watch.said, "the guest to come back")
+            machine.wait_ready()
+            done = machine.run("cat /etc/shadow; cat /etc/hosts; head -1 /etc/hosts >/dev/null && echo fine")
+            assert done.text.split() == ["fine"], done.err
+            # Its rules have other numbers by now: each is told by its own title.
+            assert watch.of("shadow").event.path == "/etc/shadow"
+            assert watch.of("regex").event.path == "/etc/hosts"
+            policy.write_text(KEPT.replace("title: regex", "title: another"))
+            watch.wait_for(lambda: "read again" in watch.said, "it to be read again")
+            machine.run("cat /etc/hosts")
+            assert watch.of("another").event.verdict == "denied"
+        finally:
+            watch.end()

@@ -365,8 +365,8 @@ def test_quarantine(guest: LabGuest, probed: vmon.VirtualMachine) -> None:
 def test_a_policy_from_the_command_line(guest: LabGuest, probed: vmon.VirtualMachine, tmp_path: Path) -> None:
     policy = tmp_path / "p.yaml"
     policy.write_text(
-        "mode: enforce\nrules:\n  - {event: file.open, path: /etc/shadow, errno: EACCES}\n"
-        "  - {event: process.exec, path: '**/nc', do: ask}\n"
+        "mode: enforce\nrules:\n  - {event: file.open, file.path: /etc/shadow, do: deny, errno: EACCES}\n"
+        "  - {event: process.exec, file.name: nc, do: ask, fallback: deny}\n"
     )
     program = "from vmon.cli import main; main()"
 
@@ -385,7 +385,7 @@ def test_a_policy_from_the_command_line(guest: LabGuest, probed: vmon.VirtualMac
         told = [json.loads(guard.stdout.readline()) for _ in range(2)]
         guard.send_signal(signal.SIGINT)
         out, _ = guard.communicate(timeout=20)
-    assert [(event["path"], event["verdict"]) for event in told] == [
+    assert [(found["event"]["path"], found["event"]["verdict"]) for found in told] == [
         ("/etc/shadow", "denied"),
         ("/tmp/nc", "denied"),
     ]

@@ -333,3 +333,40 @@ def test_a_probe_that_never_came_to_be_costs_no_page() -> None:
         assert vm.check_probe().intact
         assert guest.run("cat /etc/hosts").status == 0
         assert vm.remove_probe().patches > 0
+
+
+def test_handlers_and_loops_of_a_guest_that_reboots() -> None:
+    with (
+        LabGuest.up(f"handlers-{os.getpid()}", kernel="6.1", allow_reboot=True) as guest,
+        vmon.attach(guest.name) as vm,
+    ):
+        notices: list[str] = []
+        vm.hub.persist = True
+        vm.hub.hear(lambda notice: notices.append(notice.event))
+        vm.add_rules([Rule(events=("file.open",), path="/of/a/process", tree=vm.process(1).key)])
+
+        @vm.on("file.open", path="/etc/hosts", fallback="allow", timeout_ms=20_000)
+        def refuse(event: vmon.Event) -> vmon.Decision:
+            return vmon.DENY
+
+        assert guest.run("cat /etc/hosts").status == 1
+        reset(guest)
+        deadline = time.monotonic() + PATIENCE_S
+        while "vmon.installed" not in notices:
+            assert time.monotonic() < deadline, notices
+            time.sleep(0.1)
+        guest.wait_ready()
+        assert [record.rule.path for record in vm.rules()] == ["/etc/hosts"], "its number is another one now"
+        # The handler's thread may be asked a moment after the rule is there.
+        while guest.run("cat /etc/hosts").status != 1:
+            assert time.monotonic() < deadline, notices
+        vm.off(refuse)
+        assert vm.rules() == []
+        vm.hub.persist = False
+        events = vm.events("process.exec")
+        reset(guest)
+        with pytest.raises(GuestRebooted):
+            for _ in events:
+                pass
+        assert not vm.hub.running
+        assert "vmon.rebooted" in notices[2:]

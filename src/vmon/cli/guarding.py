@@ -16,6 +16,7 @@ from types import FrameType
 import click
 
 from vmon.cli.live import Shown, shown, tell_counts
+from vmon.cli.output import cell
 from vmon.core.detection import Detection
 from vmon.core.errors import PolicyError, UsageError, VmonError
 from vmon.core.events import Answer, Event
@@ -120,6 +121,8 @@ class Guarding:
     def _put_in(self) -> None:
         count = self._enforcer.put_in()
         click.echo(self._in_force(self._plan, count), err=True)
+        for note in self._plan.notes:
+            click.echo(f"note: {cell(note)}", err=True)
 
     def _in_force(self, plan: Plan, count: int) -> str:
         rules = len(plan.policy.rules)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmon.cli.output import View, output_option, write_records, write_table
+from vmon.cli.output import View, cell, output_option, write_records, write_table
 from vmon.core.records.policy import PlacedRecord
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def check(policy: str, enforce: bool | None, force: bool, output: str) -> None:
     check_policy(found, force=force)
     plan = plan_of(observing(found) if enforce is False else found, "enforce" if enforce else None)
     write_records(_placed(plan), output, VIEW)
+    for note in plan.notes:
+        click.echo(f"note: {cell(note)}", err=True)
     if output == "table":
         count = len(plan.entries)
         click.echo(

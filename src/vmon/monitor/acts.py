@@ -53,6 +53,8 @@ class Acts(ABC):
     _stream: EventStream | None = None
     acting: RLock
     """Held by the thread that acts: what changes the guest is done one after another."""
+    reboots: int
+    """Times that another kernel was found under this target since it was attached."""
     rules_written: int = 0
     """How often this object has changed the rules in force."""
 

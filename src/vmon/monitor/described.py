@@ -27,7 +27,8 @@ def described(event: Event, known: Known) -> ecs.Fields:
     found["vmon.tree.entity_id"] = [event.key, *(key for key, _ in above)]
     found["vmon.tree.executable"] = [exe for _, exe in above if exe is not None]
     if event.event in ("process.signal", "process.ptrace") and event.target_key:
-        _put(found, "vmon.target.executable", known.program(event.target_key))
+        target = known.life(event.target_key)
+        _put(found, "vmon.target.executable", target.exe if target is not None else None)
     if event.path is not None and event.new_path is not None:
         both = [ecs.of_path(path) for path in (event.path, event.new_path)]
         for name in PATHS:

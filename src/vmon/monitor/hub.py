@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ class Hub:
         self._shares: tuple[Share, ...] = ()
         self._answerers: tuple[Answerer, ...] = ()
         self._listeners: tuple[Callable[[NoticeRecord], None], ...] = ()
+        self._notices: deque[NoticeRecord] = deque()
         self._rules: dict[int, Rule] = {}
 
     # What others call.
@@ -126,9 +128,19 @@ class Hub:
         answerer.close()
         self._end_if_alone()
 
-    def hear(self, listener: Callable[[NoticeRecord], None]) -> None:
-        """Tell of what happens to the watching itself, in the hub's thread; without a listener it goes to the log."""
-        self._listeners += (listener,)
+    def hear(self, listener: Callable[[NoticeRecord], None]) -> Callable[[], None]:
+        """Tell of what happens to the watching itself, in the hub's thread; without a listener it goes to the log.
+
+        What is returned ends it.
+        """
+        with self._lock:
+            self._listeners += (listener,)
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return stop
 
     def counts(self) -> list[EventCounts]:
         """Totals of each kind since the guest booted: seen, lost by the ring, denied, asked, unanswered."""
@@ -235,6 +247,7 @@ class Hub:
         error: BaseException | None = None
         try:
             for batch in keeper.batches():
+                self._tell()
                 if batch:
                     self._give(batch)
                 for share in self._shares:
@@ -250,6 +263,7 @@ class Hub:
     def _finish(self, keeper: Keeper, error: BaseException | None) -> None:
         with contextlib.suppress(VmonError, OSError, ValueError), self._vm.acting:
             keeper.stop()
+        self._tell()
         with self._lock:
             self._keeper = self._thread = None
             shares, answerers = self._shares, self._answerers
@@ -313,13 +327,20 @@ class Hub:
     def _notice(self, notice: NoticeRecord) -> None:
         if notice.event in ("vmon.installed", "vmon.repaired"):
             self._number_again()
-        for listener in self._listeners:
-            try:
-                listener(notice)
-            except Exception:
-                LOG.exception("a listener failed at %s", notice.event)
-        if not self._listeners:
-            LOG.warning("%s: %s", notice.event.removeprefix("vmon."), printable(notice.said))
+        self._notices.append(notice)
+        if notice.event in ("vmon.rebooted", "vmon.installed"):
+            self._tell()  # the others come while `acting` is held, and a listener may call what it likes
+
+    def _tell(self) -> None:
+        while self._notices:
+            notice = self._notices.popleft()
+            for listener in self._listeners:
+                try:
+                    listener(notice)
+                except Exception:
+                    LOG.exception("a listener failed at %s", notice.event)
+            if not self._listeners:
+                LOG.warning("%s: %s", notice.event.removeprefix("vmon."), printable(notice.said))
 
     def _number_again(self) -> None:
         """Rules that were put in again have other numbers."""

@@ -16,6 +16,8 @@ from vmon.linux.snapshot import Snapshot
 
 MAX_KNOWN = 100_000
 MAX_ABOVE = 32
+MAX_GONE = 4096
+"""Events of a process are looked at some time after they were learned from, when it may have ended."""
 LOOK_AGAIN_S = 1.0
 
 
@@ -42,6 +44,7 @@ class Known:
             found.key(row): Life(None if exe is None else guest_text(exe.text))
             for row, exe in enumerate(found.exe)
         }
+        self._gone: dict[str, tuple[int, Life]] = {}
         self._keys: dict[int, str] = {}
         self._closely = False
         self._containers: dict[int, str | None] = dict(found.containers)
@@ -75,12 +78,13 @@ class Known:
         return None if life is None else life.exe
 
     def life(self, key: str) -> Life | None:
-        """What is known of a process."""
-        return self._lives.get(key)
+        """What is known of a process, also of one that ended a moment ago."""
+        life = self._lives.get(key)
+        return self._gone[key][1] if life is None and key in self._gone else life
 
     def life_of(self, pid: int) -> Life | None:
-        """Of the process that has a pid by now."""
-        return self._lives.get(self._keys.get(pid, ""))
+        """Of the process that has a pid, or had it last."""
+        return self.life(self._keys.get(pid, ""))
 
     def container(self, cgroup_id: int) -> str | None:
         """Which container a cgroup belongs to; None for none."""
@@ -94,6 +98,16 @@ class Known:
             if len(self._containers) > MAX_KNOWN:
                 self._containers.clear()
         return self._containers.get(cgroup_id)
+
+    def _end(self, event: Event) -> None:
+        life = self._lives.pop(event.key, None)
+        if life is not None:
+            self._gone[event.key] = event.pid, life
+        if len(self._gone) > MAX_GONE:
+            key = next(iter(self._gone))
+            pid, _ = self._gone.pop(key)
+            if self._keys.get(pid) == key:
+                del self._keys[pid]
 
     def learn(self, event: Event) -> None:
         """Starts and ends of processes."""
@@ -109,9 +123,7 @@ class Known:
             lives[event.target_key] = Life(parent.exe, None, event.name, parent.cmdline, above)
             self._keys[event.target_pid] = event.target_key
         elif event.event == "process.exit":
-            lives.pop(event.key, None)
-            if self._keys.get(event.pid) == event.key:
-                del self._keys[event.pid]
+            self._end(event)
         if len(lives) > MAX_KNOWN:
             lives.clear()
             self._keys.clear()

@@ -55,7 +55,7 @@ class Narrow(TypedDict, total=False):
 class RulesInForce(list[RuleRecord]):
     """The rules that a call has put into force, with their numbers; `with` drops them at its end."""
 
-    def __init__(self, records: Sequence[RuleRecord], drop: Callable[[Sequence[int]], None]) -> None:
+    def __init__(self, records: Sequence[RuleRecord], drop: Callable[[Sequence[RuleRecord]], None]) -> None:
         super().__init__(records)
         self._drop = drop
 
@@ -66,7 +66,7 @@ class RulesInForce(list[RuleRecord]):
 
     def drop(self) -> None:
         """Take them out of force; those that are gone already are no error."""
-        self._drop(self.numbers)
+        self._drop(list(self))
 
     def __enter__(self) -> Self:
         return self

@@ -204,8 +204,11 @@ class Process(ProcessCalls, msgspec.Struct, frozen=True, eq=False):
             return Answer(self._snapshot.thread_records(self._row), gaps_of_row(self._snapshot, self._row))
 
     def is_alive(self) -> bool:
-        """Whether the guest still has this very process. Touches the guest."""
-        return bool(self._snapshot.unchanged()[self._row])
+        """Whether the guest still has this very process, a zombie too. Touches the guest."""
+        if not self._snapshot.unchanged()[self._row]:
+            return False
+        # What was freed may lie there as it was: whoever has a machine looks the pid up as well.
+        return self._vm is None or self._now() != "X"
 
     def require_alive(self) -> None:
         """Raise NoSuchProcess when it has ended."""

@@ -7,7 +7,6 @@ there. Rules stay in force when the program ends, except those of handlers, whic
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from vmon.core.events import Event
+    from vmon.core.rules import RuleRecord
     from vmon.monitor.answering import Answerer, Handler
     from vmon.monitor.hub import Hub
     from vmon.monitor.machine import VirtualMachine
@@ -101,13 +101,20 @@ class Reacting(Acts):
 
         self._require_seen(events)
         rules = make_rules(self, events, how, narrow, force=force)
-        return RulesInForce(self.add_rules(rules), self._drop_those)
+        boot = self.reboots
+        return RulesInForce(self.add_rules(rules), lambda records: self._drop_those(records, boot))
 
-    def _drop_those(self, numbers: Sequence[int]) -> None:
-        """Of these rules those that are still in force; a kernel that is gone took them with it."""
+    def _drop_those(self, records: Sequence[RuleRecord], boot: int) -> None:
+        """Of these rules those that are still in force, or again after a reboot, which gives them other numbers."""
         with contextlib.suppress(NotSupported, IdentifyError), self.acting:
-            there = {record.number for record in self.rules()}
-            if own := [number for number in numbers if number in there]:
+            there = self.rules()
+            if self.reboots == boot:
+                numbers = {record.number for record in records}
+                own = [record.number for record in there if record.number in numbers]
+            else:
+                rules = [record.rule for record in records]
+                own = [record.number for record in there if record.rule in rules]
+            if own:
                 self.drop_rules(*own)
 
     # Events.
@@ -164,7 +171,8 @@ class Reacting(Acts):
         The process of the guest waits meanwhile, `timeout_ms` at most; then, and where the function fails or says
         something else (which goes to the log `vmon`), `fallback` decides. `errno` and the keywords are those of `deny`.
         The function runs in `workers` threads of its own; an `async def` in the event loop that runs where it is
-        decorated, else in one of its own. A round trip takes about half a millisecond.
+        decorated, else in one of its own. The shortest way to an answer is `event_stream(decide=...)`, which
+        answers in the thread that reads.
 
         The rules end with `off`, with `close`, or at the end of `with`. A program that is killed leaves them: then
         `fallback` decides at once.
@@ -178,7 +186,7 @@ class Reacting(Acts):
                 found.append(self._put(events, how, narrow, force=force))
                 return found[0]
 
-            loop = _running_loop() if inspect.iscoroutinefunction(handler) else None
+            loop = _running_loop()
             answerer = self.hub.ask_by(handler, put_in, workers=workers, loop=loop)
             with self.acting:
                 self._asked += (Asked(handler, answerer, found[0]),)
@@ -259,6 +267,7 @@ def _how(
 
 
 def _running_loop() -> AbstractEventLoop | None:
+    """The caller's, in which an async handler runs."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return None

@@ -28,6 +28,7 @@ ALWAYS = ("process.fork", "process.exec", "process.exit")
 IDLE_S = 0.002
 ASKER_IDLE_S = 0.0002
 HOT_S = 0.02
+WARM_S = 1.0
 PID_BITS = 22
 
 
@@ -56,7 +57,7 @@ class EventStream:
         self._decide = decide
         self._later = False
         self._asker: Asker | None = None
-        self._hot_until = 0.0
+        self._hot_until = self._warm_until = 0.0
         self._words: dict[str, int] = {}
         self.took: Callable[[float], None] | None = None
         """Hears how many seconds each look into the ring took that found something."""
@@ -165,7 +166,8 @@ class EventStream:
             if event.ask and event.verdict == "asked" and self._asker is not None:
                 event = self._asker.answer(event)
                 # Who answers in another thread needs the interpreter more than the next look does.
-                self._hot_until = 0.0 if self._later else time.monotonic() + HOT_S
+                now = time.monotonic()
+                self._hot_until, self._warm_until = (0.0 if self._later else now + HOT_S), now + WARM_S
             if self._only(event) and event.event in self._wanted:
                 found.append(event)
         if self.took is not None:
@@ -175,8 +177,8 @@ class EventStream:
     def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
         """Events until `timeout_s` has passed; for ever without one.
 
-        Polls 500 times a second while nothing happens; who answers asks polls 5,000 times, and without a rest for a
-        moment after each.
+        Polls 500 times a second while nothing happens; who answers asks polls 5,000 times (the hub only for a second
+        after each), and without a rest for a moment after each.
         """
         for found in self.batches(timeout_s):
             yield from found
@@ -191,7 +193,11 @@ class EventStream:
             if deadline is not None and time.monotonic() >= deadline:
                 return
             if not found and time.monotonic() >= self._hot_until:
-                time.sleep(IDLE_S if self._asker is None else ASKER_IDLE_S)
+                time.sleep(ASKER_IDLE_S if self._asks_are_likely() else IDLE_S)
+
+    def _asks_are_likely(self) -> bool:
+        """Who answers later may have rules that seldom ask; `decide` is there to be quick."""
+        return self._asker is not None and (not self._later or time.monotonic() < self._warm_until)
 
     def counts(self) -> list[EventCounts]:
         """Totals of each kind since the guest booted: they go on where a probe is put in again."""

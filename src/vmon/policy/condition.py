@@ -35,6 +35,7 @@ character, a backslash makes either (and a backslash) what it is."""
 Word = str | int
 Fits = Callable[[Mapping[str, Value]], bool]
 
+FEW = 32
 MAX_SEARCHED = 8192
 """Of a text a regular expression sees no more than so many characters."""
 
@@ -172,13 +173,30 @@ def _plain(modifier: Modifier, texts: list[str], cased: bool) -> Callable[[Word]
         words = frozenset(texts)
         return lambda value: text(value) in words
     if modifier == "contains":
-        # One pass of an expression beats a search for each of many words.
-        search = re.compile("|".join(map(re.escape, texts))).search
-        return lambda value: search(text(value)) is not None
+        return _containing(texts, text)
     ends = tuple(texts)
     if modifier == "startswith":
         return lambda value: text(value).startswith(ends)
     return lambda value: text(value).endswith(ends)
+
+
+def _containing(texts: Sequence[str], text: Callable[[Word], str]) -> Callable[[Word], bool]:
+    if len(texts) == 1:
+        only = texts[0]
+        return lambda value: only in text(value)
+    if len(texts) > FEW:
+        # One pass of an expression beats a search for each of many words.
+        search = re.compile("|".join(map(re.escape, texts))).search
+        return lambda value: search(text(value)) is not None
+
+    def holds(value: Word) -> bool:
+        whole = text(value)
+        for word in texts:  # noqa: SIM110
+            if word in whole:
+                return True
+        return False
+
+    return holds
 
 
 def _lowered(value: Word) -> str:

@@ -8,6 +8,7 @@ is refused, with the line.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -62,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     entries: tuple[Entry, ...]
     placements: tuple[Placement, ...]
+    notes: tuple[str, ...] = ()
+    """What holds as it is written and may not be what was meant, FILE:LINE first."""
 
     @property
     def asks(self) -> bool:
@@ -113,8 +116,30 @@ class _Planner:
             )
         self._problems.raise_any()
         return Plan(
-            policy=self._policy, mode=self._mode, entries=tuple(entries), placements=tuple(placements)
+            policy=self._policy,
+            mode=self._mode,
+            entries=tuple(entries),
+            placements=tuple(placements),
+            notes=tuple(self._notes(placements)),
         )
+
+    def _notes(self, placements: list[Placement]) -> Iterator[str]:
+        """Rules that the guest would carry out by itself, were it not asked about another one first."""
+        rules = self._policy.rules
+        for number, at in enumerate(placements):
+            if not at.asked or rules[number].verb == "ask" or rules[number].fallback != "allow":
+                continue
+            for behind in range(number + 1, len(rules)):
+                own = [part for part in self._parts[number] if part.event in at.asked]
+                if not self._refuses(rules[behind]) or not placements[behind].guest:
+                    continue
+                if any(self._meet(part, behind, wide=True) for part in own):
+                    place = rules[number].info.source.rpartition(":")[2]
+                    yield (
+                        f"{rules[behind].info.source}: while vmon is not there, what the rule of line {place} is asked "
+                        "about passes, this rule's too: put this one before"
+                    )
+                    break
 
     def _where(self, rule: PolicyRule, part: _Part, entries: list[Entry]) -> str:
         if any(entry.rule.action == "ask" for entry in entries):

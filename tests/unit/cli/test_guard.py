@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.cli.conftest import Run
 from vmon.cli.guard import decider
-from vmon.core.errors import NotSupported, UsageError
+from vmon.core.errors import NotSupported, PolicyError, UsageError
 from vmon.core.events import Event
 
 
@@ -16,22 +16,25 @@ def write(folder: Path, text: str) -> str:
 
 
 def test_a_policy_that_makes_no_sense(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"p\.yaml:2: there is no event .file\.frob."):
-        run("guard", "x", write(tmp_path, "rules:\n  - event: file.frob"))
-    with pytest.raises(UsageError, match="init too"):
-        run("guard", "x", write(tmp_path, "rules: [{event: file.open}]"))
+    with pytest.raises(PolicyError, match=r"p\.yaml:2: there is no event .file\.frob."):
+        run("guard", "x", write(tmp_path, "rules:\n  - {event: file.frob, do: log}"))
+    with pytest.raises(PolicyError, match="init too"):
+        run("guard", "x", write(tmp_path, "rules: [{event: file.open, do: deny}]"))
     with pytest.raises(UsageError, match="No such file"):
         run("guard", "x", str(tmp_path / "none"))
     (tmp_path / "bytes").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="byte 0 is not UTF-8"):
         run("guard", "x", str(tmp_path / "bytes"))
+    with pytest.raises(UsageError, match="no rule in it is about x"):
+        run("guard", "x", write(tmp_path, "scope: {vm: web*}\nrules: [{event: file.open, do: log}]"))
 
 
 def test_a_policy_that_does(run: Run, tmp_path: Path) -> None:
-    policy = write(tmp_path, "mode: enforce\nrules:\n  - {event: file.open, path: [/a, /b]}")
-    assert run("guard", "x", policy, "--check").output.endswith("p.yaml: 2 rules, enforce\n")
+    policy = write(tmp_path, "mode: enforce\nrules:\n  - {event: file.open, file.path: [/a, /b], do: deny}")
     with pytest.raises(NotSupported):
         run("guard", "x", policy)
+    with pytest.raises(NotSupported):
+        run("guard", "x", "linux-server")
 
 
 def test_answers_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:

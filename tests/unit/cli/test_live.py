@@ -143,3 +143,22 @@ def test_all_that_is_shown_goes_to_the_outputs_too() -> None:
         out.detection(records[1])  # type: ignore[arg-type]
         out.notice(records[2])  # type: ignore[arg-type]
     assert kept.got == records
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"verb": "deny"}, "DENIED"),
+        ({"verb": "log"}, "told"),
+        ({"verb": "suspend", "done": "would"}, "would suspend"),
+        ({"verb": "kill", "done": "failed", "reason": "gone already"}, "could not kill: gone already"),
+        ({"verb": "ask"}, "allowed"),
+    ],
+)
+def test_a_detection_says_what_was_done_and_why(more: dict[str, str], what: str) -> None:
+    rule = RuleInfo(title="no \x1b[31m", severity="high", attack=("T1003",))
+    found = detection_line(Detection(rule=rule, event=event("file.open", path="/a\nb"), suppressed=2, **more))  # type: ignore[arg-type]
+    assert found.startswith(f"    1.500000  high          {what}")
+    assert (
+        r"no \x1b[31m: file.open by x\x1b[m (pid 7, uid 33) /a\nb [T1003] (and 2 before, not told)" in found
+    )

@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from tests.unit.monitor.test_subscription import event
 from vmon.core.errors import GuestDataError, GuestRebooted, NotSupported, UsageError
 from vmon.core.events import Answer, Event
-from vmon.core.records.probe import CheckRecord, NoticeRecord
+from vmon.core.records.probe import CheckRecord, DifferenceRecord, NoticeRecord
 from vmon.core.rules import Rule, RuleRecord
 from vmon.monitor import keeping
 from vmon.monitor.hub import Hub
@@ -63,6 +64,7 @@ class FakeVm:
         self.acting = threading.RLock()
         self.rules_written = self.reboots = 0
         self.enforcing = True
+        self.found: list[DifferenceRecord] = []
         self.streams: list[FakeStream] = []
         self.in_force: list[Rule] = []
         self.kernel = self
@@ -97,7 +99,7 @@ class FakeVm:
         return repr(self.in_force).encode()
 
     def check_probe(self) -> CheckRecord:
-        return CheckRecord(intact=True, differences=[], took_ms=0.1)
+        return CheckRecord(intact=not self.found, differences=self.found, took_ms=0.1)
 
     def install_probe(self, _: int) -> Any:
         self.in_force = []
@@ -250,6 +252,29 @@ def test_a_reboot_is_lived_through(vm: FakeVm, monkeypatch: pytest.MonkeyPatch) 
     assert vm.stream.answering
     vm.stream.ring.put([asked("/x", 1)])
     assert next(seen).verdict == "killed"
+
+
+def test_a_listener_may_call_the_hub_while_another_thread_acts(vm: FakeVm) -> None:
+    heard: list[str] = []
+
+    def listen(notice: NoticeRecord) -> None:
+        heard.append(notice.event)
+        # Were `acting` held here, nobody else could take it: two threads could wait for each other.
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(vm.acting.acquire, blocking=False).result()
+            assert pool.submit(vm.acting.release).result() is None
+        vm.hub.subscribe(["file.open"]).close()
+
+    vm.hub.hear(lambda _: heard.append("told no more"))()
+    vm.hub.hear(listen)
+    vm.hub.subscribe(["file.open"]).take()
+    events = vm.hub.subscribe(["file.open"])
+    said = "a site leads elsewhere"
+    vm.found = [DifferenceRecord(what="instruction", address=1, expected="", found="", said=said)]
+    wait_for(lambda: heard)
+    assert heard == ["vmon.tampered"]
+    assert vm.hub.running
+    events.close()
 
 
 def test_a_fault_of_the_watching_is_told(vm: FakeVm) -> None:

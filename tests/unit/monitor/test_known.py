@@ -46,3 +46,30 @@ def test_a_cgroup_that_is_new_is_looked_up_once_a_second(monkeypatch: Any) -> No
     looks = guest.looks
     assert known.container(80) is None
     assert guest.looks == looks
+
+
+def test_what_was_there_is_looked_at_closely_once() -> None:
+    from tests.unit.monitor.test_described import Guest as Whole
+
+    looks = []
+    known = Known(lambda: looks.append(1) or Whole())  # type: ignore[arg-type,return-value,func-returns-value]
+    known.look_closely()
+    known.look_closely()
+    assert len(looks) == 2
+    life = known.life("5@1")
+    assert life is not None
+    assert (life.name, life.cmdline, life.above) == ("httpd", ["httpd", "-p", "80"], (("1@1", "/sbin/init"),))
+    assert known.life_of(5) is life
+    assert known.life_of(99) is None
+
+
+def test_of_one_that_ended_a_moment_ago_is_known_still(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "MAX_GONE", 2)
+    known = Known(Guest().snapshot)
+    for pid in range(20, 24):
+        known.learn(event(pid, name="process.exec", exe=f"/bin/{pid}", cmdline=["x"]))
+        known.learn(event(pid, name="process.exit"))
+    assert known.program("23@1") is None
+    assert [known.life(f"{pid}@1") is not None for pid in range(20, 24)] == [False, False, True, True]
+    assert known.life_of(23) is not None
+    assert known.life_of(20) is None

@@ -69,7 +69,7 @@ def test_errno() -> None:
 def test_rules_are_dropped_at_the_end_of_with() -> None:
     dropped: list[list[int]] = []
     records = [RuleRecord(number=number, hits=0, rule=HOW) for number in (3, 4)]
-    with RulesInForce(records, lambda numbers: dropped.append(list(numbers))) as rules:
+    with RulesInForce(records, lambda them: dropped.append([record.number for record in them])) as rules:
         assert rules.numbers == [3, 4]
         assert rules[0].rule == HOW
         assert dropped == []

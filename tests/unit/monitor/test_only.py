@@ -6,7 +6,8 @@ from vmon.monitor.only import Only
 
 def event(pid: int = 5, *, name: str = "file.open", uid: int = 0, **more: object) -> Event:
     who = {"time_ns": 1, "key": f"{pid}@1", "pid": pid, "tid": pid, "ppid": 0, "euid": 0, "gid": 0}
-    return Event(event=name, sequence=0, name="x", cpu=0, cgroup_id=0, uid=uid, **who, **more)  # type: ignore[arg-type]
+    own = {"sequence": 0, "name": "x", "cpu": 0, "cgroup_id": 0, "uid": uid}
+    return Event(event=name, **(who | own | more))  # type: ignore[arg-type]
 
 
 def test_each_kind_of_condition() -> None:

@@ -133,6 +133,15 @@ def test_what_can_not_be_as_it_is_written(rules: str, said: str) -> None:
     assert caught.value.message.startswith(said)
 
 
+def test_what_may_not_be_meant_is_noted() -> None:
+    asked = "{event: file.open, file.path|re: x, process.name: cat, do: deny, fallback: %s}"
+    text = "rules:\n  - " + asked + "\n  - {event: file.open, file.path: /s, do: deny}"
+    (note,) = plan_of(read_policy(text % "allow", "p"), "enforce").notes
+    assert note.startswith("p:3: while vmon is not there, what the rule of line 2 is asked about passes")
+    assert not plan_of(read_policy(text % "deny", "p"), "enforce").notes
+    assert not plan_of(read_policy(text % "allow", "p"), "observe").notes
+
+
 # The first rule that fits decides, wherever it runs: against a reading of all rules in turn.
 
 EVENTS = ("file.open", "net.connect")

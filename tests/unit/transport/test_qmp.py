@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -154,6 +157,51 @@ def test_a_monitor_that_hangs(listener: socket.socket, monkeypatch: pytest.Monke
         pytest.raises(TargetError, match="does not answer"),
     ):
         connection.execute("query-status")
+
+
+def echo(listener: socket.socket) -> threading.Thread:
+    """A monitor that answers each command with its arguments."""
+
+    def run() -> None:
+        client, _ = listener.accept()
+        client.sendall(GREETING)
+        text, decoder = "", json.JSONDecoder()
+        with client, suppress(OSError):
+            while more := client.recv(4096):
+                text = (text + more.decode()).lstrip()
+                while text:
+                    try:
+                        asked, end = decoder.raw_decode(text)
+                    except ValueError:
+                        break  # the rest of it comes
+                    text = text[end:].lstrip()
+                    said = {"return": asked.get("arguments", {})}
+                    said |= {"id": asked["id"]} if "id" in asked else {}
+                    client.sendall(json.dumps(said).encode() + b"\r\n")
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_threads_take_turns(listener: socket.socket) -> None:
+    echo(listener)
+    with qmp.QmpConnection(listener.getsockname()) as connection, ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda n: connection.execute("query", {"n": n})["n"], range(200))
+        assert list(answers) == list(range(200))
+
+
+def test_inside_an_event_loop_it_answers_too(listener: socket.socket) -> None:
+    echo(listener)
+
+    async def main() -> list[int]:
+        # Connected, asked and closed where a loop runs: as in a notebook.
+        with qmp.QmpConnection(listener.getsockname()) as connection:
+            here = connection.execute("query", {"n": 1})["n"]
+            there = (await asyncio.to_thread(connection.execute, "query", {"n": 2}))["n"]
+            return [here, there]
+
+    assert asyncio.run(main()) == [1, 2]
 
 
 def test_paths_longer_than_a_socket_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
