@@ -24,6 +24,7 @@ from bench.peers import measure_peers
 from bench.probe import measure_probe
 from bench.processes import measure_processes
 from bench.series import Results
+from bench.serve import measure_serve
 from bench.sigma import measure_sigma
 from bench.states import STATES
 from bench.top import measure_top
@@ -35,6 +36,7 @@ TOPICS = (
     "identify",
     "processes",
     "content",
+    "serve",
     "check",
     "command",
     "sigma",
@@ -154,6 +156,8 @@ def measure_kernel(
     attempt("check", kernel, with_guest(measure_check))
     attempt("content", kernel, with_guest(measure_content))
     attempt("top", kernel, with_guest(measure_top))
+    if kernel in QUICK_KERNELS:
+        attempt("serve", kernel, with_guest(measure_serve))
     # Last: what it leaves in the guest is not there when the others are measured.
     attempt("probe", kernel, with_guest(measure_probe))
     attempt("outputs", kernel, with_guest(measure_outputs))

@@ -100,6 +100,7 @@ COMMANDS = {
         "drgn_command",
         "Look at a guest's kernel with drgn, without debug information.",
     ),
+    "serve": ("vmon.cli.serve", "serve", "Answer over HTTP for the guests of this host, with a web page."),
     "dump": ("vmon.cli.dump", "dump", "Write a guest's RAM to a file."),
     "help": ("vmon.cli.help", "help_command", "Show the help of a command, or exit-codes."),
     "completion": ("vmon.cli.completion", "completion", "Print the script that completes vmon's commands."),

@@ -64,9 +64,10 @@ def _hit(rule: Any) -> Hit:
     return Hit(rule.identifier, rule.namespace, list(rule.tags), meta, matches, cut)
 
 
-def compile_rules(files: Sequence[str | Path]) -> Rules:
+def compile_rules(files: Sequence[str | Path], *, includes: bool = True) -> Rules:
     """Compile files of rules, each in a namespace of its own name.
 
+    Without `includes` no rule brings in another file: for rules of somebody who may not read this host.
     NotSupported when yara-x is not installed, RulesError with file and line for a rule that makes no sense, UsageError
     for a file that can't be read. Some milliseconds for a few rules, a second for thousands.
     """
@@ -77,6 +78,7 @@ def compile_rules(files: Sequence[str | Path]) -> Rules:
             "scanning by YARA rules needs yara-x, which is not installed", hint="pip install 'vmon[yara]'"
         ) from error
     compiler = yara.Compiler()
+    compiler.enable_includes(includes)
     for file in files:
         path = Path(file)
         try:

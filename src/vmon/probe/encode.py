@@ -113,8 +113,11 @@ class _Packed:
         record["timeout_ms"] = rule.timeout_ms
         record["error"] = -rule.errno if rule.action in ("deny", "kill", "ask") else 0
         record["open"] = rule.fallback == "allow"
-        self._who(rule)
-        self._what(rule)
+        try:
+            self._who(rule)
+            self._what(rule)
+        except OverflowError as error:
+            raise UsageError("a number of this rule is too large, or negative") from error
 
     def _who(self, rule: Rule) -> None:
         record = self.record

@@ -72,3 +72,12 @@ def test_a_scan_that_yara_gives_up_is_none(tmp_path: Path) -> None:
             raise TimeoutError
 
     assert yara.Rules(Slow(), TimeoutError, ValueError).scan(b"x") is None
+
+
+def test_a_rule_brings_in_another_file_only_where_it_may(tmp_path: Path) -> None:
+    (tmp_path / "other.yar").write_text("rule other { condition: true }")
+    file = tmp_path / "r.yar"
+    file.write_text(f'include "{tmp_path / "other.yar"}"\nrule r {{ condition: true }}')
+    compile_rules([file])
+    with pytest.raises(RulesError, match="include"):
+        compile_rules([file], includes=False)

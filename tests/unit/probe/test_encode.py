@@ -127,6 +127,10 @@ def test_networks(native: NativeGuest) -> None:
         Rule(events=OPEN, path="x" * 5000),
         Rule(events=OPEN, key="12"),
         Rule(events=("net.connect",), address="10.0.0.0/99"),
+        Rule(events=("net.connect",), port=1 << 16),
+        Rule(events=OPEN, uid=-1),
+        Rule(events=OPEN, flags=1 << 80),
+        Rule(events=OPEN, key=f"1@{1 << 64}"),
     ],
     ids=said,
 )

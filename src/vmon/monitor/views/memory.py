@@ -87,18 +87,19 @@ class MemoryViews(Subject):
         *,
         pids: Collection[int] = (),
         parts: Collection[Part] = PARTS[:1],
+        includes: bool = True,
     ) -> Answer[ScanRecord]:
         """Run files of YARA rules over the memory of processes (all, or `pids`), the page cache, and the kernel.
 
-        A rule is applied to each piece of memory that hangs together. About 5 ms a MiB. NotSupported
-        without yara-x, RulesError for rules that make no sense, NoSuchProcess.
+        A rule is applied to each piece of memory that hangs together; without `includes` none may bring in another
+        file. About 5 ms a MiB. NotSupported without yara-x, RulesError for rules that make no sense, NoSuchProcess.
         """
         from vmon.linux.snapshot import Snapshot
         from vmon.monitor.scanning import Scan
         from vmon.monitor.yara import compile_rules
 
         kernel = self.wide_kernel
-        scan = Scan(kernel, compile_rules(rules))
+        scan = Scan(kernel, compile_rules(rules, includes=includes))
         records: list[ScanRecord] = []
         if "processes" in parts:
             snapshots = [Snapshot.of_pid(kernel, pid) for pid in pids] or [Snapshot.of_all(kernel)]
