@@ -20,6 +20,7 @@ from bench.guests import Guests
 from bench.identify import measure_identify
 from bench.memory import measure_large_guests, measure_memory
 from bench.outputs import measure_outputs
+from bench.page import measure_page
 from bench.peers import measure_peers
 from bench.probe import measure_probe
 from bench.processes import measure_processes
@@ -46,6 +47,7 @@ TOPICS = (
     "probe",
     "outputs",
     "bridges",
+    "page",
     "cost",
     "peers",
     "tracers",
@@ -116,6 +118,7 @@ def main(arguments: list[str]) -> int:
                 measure_guest_work(results, guests, kernel, attempt, options)
         one = CALLS_KERNEL if CALLS_KERNEL in kernels else kernels[0]
         attempt("calls", one, lambda: measure_calls(results, guests, one, quick=quick))
+        attempt("page", one, lambda: measure_page(results, guests, one, quick=quick))
         large = "6.1" if "6.1" in kernels else kernels[0]
         attempt("memory", large, lambda: measure_large_guests(results, guests, large, quick=quick))
     print(results.as_json() if options.output == "json" else results.as_table())
