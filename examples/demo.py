@@ -85,11 +85,11 @@ def look(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
     write_table(sockets.HEADER, [sockets.row(socket) for socket in vm.sockets()])
 
     say("somebody in the guest opens a port: vmon sees it from outside")
-    inside = "su -s /bin/sh alice -c 'timeout 1 nc -l -p 4444'"
+    inside = "su -s /bin/sh alice -c 'timeout 3 nc -l -p 4444'"
     click.echo(f"inside:  {inside}")
     guest.run(f"(sleep 0.2; {inside}) >/dev/null 2>&1 &")
     started = time.monotonic()
-    for change in vmon.sweep(vm, interval_s=0.02, timeout_s=6):
+    for change in vmon.sweep(vm, interval_s=0.02, timeout_s=30):
         command = " ".join(change.record.cmdline or [change.record.name])
         click.echo(
             f"outside, {time.monotonic() - started:4.2f} s: {change.kind:7} pid {change.record.pid} "
@@ -121,7 +121,7 @@ def compare(vm: vmon.VirtualMachine) -> None:
 
 def show_port(vm: vmon.VirtualMachine, process: vmon.Process) -> None:
     """The port that a process opens, as soon as it has."""
-    deadline = time.monotonic() + 1
+    deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         sockets_now = []
         with contextlib.suppress(NoSuchProcess):
@@ -152,7 +152,13 @@ def control(vm: vmon.VirtualMachine, guest: LabGuest) -> None:
     vm.add_rules(
         [
             Rule(events=("file.open",), path="/tmp/secret"),
-            Rule(events=("process.exec",), path_glob="**/miner", action="ask", errno=errno.EACCES),
+            Rule(
+                events=("process.exec",),
+                path_glob="**/miner",
+                action="ask",
+                errno=errno.EACCES,
+                timeout_ms=10_000,
+            ),
         ]
     )
     click.echo(f"inside:  sh -c '{SCRIPT}'")

@@ -135,7 +135,7 @@ def test_a_rule_denies_and_the_denial_is_seen(served_guest: LabGuest, visitor: V
     row.click()
     page.locator(".details dd", has_text="/tmp/secret").wait_for()
     window.go(VM, "rules")
-    page.locator("tr", has_text="/tmp/secret").get_by_text("1×").wait_for()
+    page.locator("tr", has_text="/tmp/secret").get_by_text("1\u00d7").wait_for()
 
     page.get_by_role("button", name="Switch to observing").click()
     page.locator("dialog").get_by_text("Observe only").click()

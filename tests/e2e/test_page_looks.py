@@ -218,7 +218,7 @@ def test_pictures(busy: LabGuest, visitor: Visit, tmp_path: Path) -> None:
     page.keyboard.press("Escape")
 
     someone.go(VM, "rules")
-    page.locator("td.number", has_text="×").first.wait_for()
+    page.locator("td.number", has_text="\u00d7").first.wait_for()
     camera.take(page, "rules")
 
     dark = visitor(viewport=screen, color_scheme="dark").visit(VM)

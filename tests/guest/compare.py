@@ -1,6 +1,10 @@
-"""The short comparison of a guest with its own /proc: every field of every process."""
+"""How a guest that moves is compared with its own word; and the short comparison, every field of every process."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import vmon
 from tests.guest.conftest import ask_truth
@@ -8,16 +12,50 @@ from tests.guest.truth import Truth, seen_process
 from vmon.lab.guest import LabGuest
 
 ProcessFields = dict[str, object]
+Told = TypeVar("Told")
+Seen = TypeVar("Seen")
+LOOKS = 10
+PAUSE_S = 0.3
+
+
+def while_still(tell: Callable[[], Told], see: Callable[[], Seen], looks: int = 20) -> tuple[Told, Seen]:
+    """What the guest says and what vmon sees in between, where it says the same before and after."""
+    before = tell()
+    for _ in range(looks):
+        seen, after = see(), tell()
+        if before == after:
+            return before, seen
+        before = after
+        time.sleep(PAUSE_S)
+    raise AssertionError(f"the guest never said the same twice in {looks} looks: {before!r}")
+
+
+def settles(compare: Callable[[], None], looks: int = LOOKS) -> None:
+    """A comparison of two reads of different moments, made again where something moved between them: it holds once.
+
+    What is wrong stays wrong, so the last difference is told.
+    """
+    for left in reversed(range(looks)):
+        try:
+            compare()
+            return
+        except AssertionError:
+            if not left:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def lived_through(before: Truth, after: Truth) -> list[int]:
     """Processes that were there both times, and did not end meanwhile."""
     last = after.pids()
-    # A process that became a zombie meanwhile was ending: what it still had is not the question here.
+    # A process that became a zombie meanwhile was ending: what it still had is not the question here. One that ended
+    # while its own files were read has not all of them.
     return [
         pid
         for pid, start in before.pids().items()
-        if last.get(pid) == start and (before.stat(pid)[0] == "Z") == (after.stat(pid)[0] == "Z")
+        if last.get(pid) == start
+        and after.is_whole(pid)
+        and (before.stat(pid)[0] == "Z") == (after.stat(pid)[0] == "Z")
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 class PauseLog:
@@ -21,7 +21,8 @@ class PauseLog:
         self._sock.settimeout(PATIENCE_S)
         self._sock.connect(str(path))
         self._lines = self._sock.makefile("rwb", buffering=0)
-        self._read()  # the greeting
+        while "QMP" not in self._read():
+            pass  # an event may come before the greeting
         self._answers: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self.events: list[tuple[float, str]] = []

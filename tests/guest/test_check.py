@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 import vmon
-from tests.guest.conftest import say
+from tests.guest.compare import settles
+from tests.guest.conftest import ONE_CPU, PATIENCE_S, say
 from vmon.arch.x86_64.paging import FRAME_MASK, NO_EXECUTE, PAGE_SIZE_BIT, levels_for
 from vmon.cli import cli
 from vmon.core.address import Gpa, Gva
@@ -89,10 +90,13 @@ def intruder(vm: vmon.VirtualMachine) -> Iterator[Intruder]:
 def sleepers(guest: LabGuest, how: str = "sleep 1000 & ") -> Iterator[list[int]]:
     """Three processes, so that the one between has neighbours that stay."""
     pids = [int(word) for word in say(guest, f"for n in 1 2 3; do {how} echo $!; done").split()]
+    listed = " ".join(map(str, pids))
     try:
+        if "sleep" in how:
+            say(guest, f"asleep {listed}")
         yield pids
     finally:
-        say(guest, f"kill {' '.join(map(str, pids))}")
+        say(guest, f"end {listed}")
 
 
 def task_of(vm: vmon.VirtualMachine, pid: int) -> int:
@@ -203,7 +207,7 @@ def test_a_socket_out_of_the_tables(guest: LabGuest, machine: vmon.VirtualMachin
         assert str(port) in say(guest, "netstat -ltn")
         assert machine.check("sockets") == []
     finally:
-        say(guest, f"kill {pid}")
+        say(guest, f"end {pid}")
 
 
 def test_a_listener_that_nobody_holds(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
@@ -248,7 +252,7 @@ def entry_of(kernel: Kernel, gva: int) -> int:
 
 
 def wait_for(ask: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while (answer := ask()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -306,6 +310,7 @@ def flipped(kernel: Kernel, gva: int) -> bytes:
     return bytes(byte ^ 0x5A for byte in kernel.memory.read(Gva(gva), 64))
 
 
+@pytest.mark.parametrize("guest", ONE_CPU, indirect=True)
 def test_a_kprobe_that_calls_somebody_else(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
     folder = "/sys/kernel/tracing"
     say(guest, f"mkdir -p {folder}; mount -t tracefs t {folder}; true")
@@ -362,6 +367,7 @@ def test_all_code_is_as_in_the_kernels_own_file(guest: LabGuest, machine: vmon.V
         machine.check("text", image=other)
 
 
+@pytest.mark.parametrize("guest", ONE_CPU, indirect=True)
 def test_the_kernels_own_changes_are_none(guest: LabGuest, machine: vmon.VirtualMachine) -> None:
     """Static keys, the function tracer, a kprobe, vmon's own probe: all change code, none is a finding."""
     folder = "/sys/kernel/tracing"
@@ -454,10 +460,14 @@ def test_no_view_is_empty(machine: vmon.VirtualMachine) -> None:
     from vmon.check.modules import find_everywhere
     from vmon.check.processes import look
 
-    gaps = Gaps()
-    views = look(machine.wide_kernel, gaps).by
-    assert all(len(tasks) > 60 for view, tasks in views.items() if view != "run queue"), views
-    assert len(pidtable.find_pid_tables(machine.wide_kernel, gaps)) >= 2
-    modules = find_everywhere(machine.wide_kernel, gaps)
-    assert len(modules) == 3
-    assert gaps.records() == []
+    def compare() -> None:
+        gaps = Gaps()
+        views = look(machine.wide_kernel, gaps).by
+        assert all(len(tasks) > 60 for view, tasks in views.items() if view != "run queue"), views
+        assert len(pidtable.find_pid_tables(machine.wide_kernel, gaps)) >= 2
+        modules = find_everywhere(machine.wide_kernel, gaps)
+        assert len(modules) == 3
+        assert gaps.records() == []
+
+    # A process that ends while it is looked at is told as a gap.
+    settles(compare)

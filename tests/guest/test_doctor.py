@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vmon
+from tests.guest.conftest import PATIENCE_S, boot
 from vmon.core.records.probe import DoctorRecord, HookRecord
 from vmon.kernel import btf
 from vmon.kernel.btf import Btf
@@ -48,7 +49,9 @@ def test_there_is_a_place(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
 def test_the_pages_stay_unused_while_the_guest_works(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     runs = [run for run in vm.doctor().page_runs if not run.why]
     guest.run(
-        "for i in $(seq 1 200); do cat /proc/self/maps >/dev/null; done; sync", timeout_s=60, check=True
+        "for i in $(seq 1 200); do cat /proc/self/maps >/dev/null; done; sync",
+        timeout_s=PATIENCE_S,
+        check=True,
     )
     assert not any(any(vm.ram.read(run.gpa, 4096 * run.pages)) for run in runs)
 
@@ -56,7 +59,9 @@ def test_the_pages_stay_unused_while_the_guest_works(guest: LabGuest, vm: vmon.V
 def test_sites_lie_in_functions_and_call_what_they_should(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     """Against the guest's own /proc/kallsyms: targets are the functions, sites are in the text of others."""
     names: dict[str, int] = {}
-    for line in guest.run("grep -i ' [tw] ' /proc/kallsyms", timeout_s=60, check=True).text.splitlines():
+    for line in guest.run(
+        "grep -i ' [tw] ' /proc/kallsyms", timeout_s=PATIENCE_S, check=True
+    ).text.splitlines():
         address, _, name = line.split()[:3]
         names.setdefault(name, int(address, 16))
     found = survey(vm.kernel)
@@ -157,7 +162,7 @@ def test_our_own_probe_is_told_and_hides_nothing(vm: vmon.VirtualMachine) -> Non
 def test_machines_and_mitigations_change_nothing(variant: str) -> None:
     kernel, options = VARIANTS[variant]
     name = f"d-{variant}-{os.getpid()}"
-    with LabGuest.up(name, kernel=kernel, **options) as guest, vmon.attach(name) as vm:  # type: ignore[arg-type]
+    with boot(name, kernel=kernel, **options) as guest, vmon.attach(name) as vm:
         found = vm.doctor()
         assert {hook.how for hook in hooks(found).values()} == {"call sites"}
         assert found.pages >= 0x40, found.page_runs

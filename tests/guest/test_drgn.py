@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 import vmon
-from tests.guest.conftest import say
+from tests.guest.conftest import say, sleeping
 from vmon.core.text import guest_text
 from vmon.kernel.btf import KIND_FUNC
 from vmon.lab.guest import LabGuest
@@ -43,18 +44,22 @@ def prog(vm: vmon.VirtualMachine) -> drgn.Program:
 @pytest.fixture
 def sleeper(guest: LabGuest) -> Iterator[int]:
     """A process that sleeps, with a file of its own and arguments that nobody else has."""
-    script = "cd /tmp; echo x > drgn.txt; sleep 86399 < drgn.txt > /dev/null 2>&1 & echo $!"
+    say(guest, "echo x > /tmp/drgn.txt")
+    script = "cd /tmp; sleep 86399 < drgn.txt > /dev/null 2>&1 & asleep $!; echo $!"
     pid = int(say(guest, script))
-    say(guest, f"until grep -q sleep /proc/{pid}/comm; do sleep 0.1; done")
     yield pid
-    say(guest, f"kill {pid}; rm /tmp/drgn.txt")
+    say(guest, f"end {pid}; rm /tmp/drgn.txt")
 
 
 def soon(check: Callable[[], bool]) -> bool:
-    """Kernel workers come and go, what sleeps wakes: two looks agree at once, or at one of the next tries."""
-    for _ in range(10):
-        if check():
-            return True
+    """Kernel workers come and go, what sleeps wakes: two looks agree at once, or at one of the next tries.
+
+    drgn walks lists as they are: what leaves them under its feet can be a fault, or a stack that makes no sense.
+    """
+    for _ in range(20):
+        with suppress(LookupError, ValueError, drgn.FaultError):
+            if check():
+                return True
         time.sleep(0.2)
     return False
 
@@ -69,9 +74,12 @@ def test_tasks(vm: vmon.VirtualMachine, prog: drgn.Program) -> None:
     assert soon(same)
     assert linux.find_task(prog, 1).pid == 1
     assert not linux.find_task(prog, 4_000_000)
-    assert {thread.tid for thread in prog.threads()} >= {
-        process.pid for process in vm.processes() if process.pid < 100
-    }
+    assert soon(
+        lambda: (
+            {thread.tid for thread in prog.threads()}
+            >= {process.pid for process in vm.processes() if process.pid < 100}
+        )
+    )
 
 
 def test_a_process(guest: LabGuest, prog: drgn.Program, sleeper: int) -> None:
@@ -120,17 +128,14 @@ def test_a_stack_through_a_module(guest: LabGuest) -> None:
 
             def same() -> bool:
                 # Packets of the guest itself wake it now and then: a trace is broken then, or refused.
-                try:
-                    trace = prog.stack_trace(pid)
-                    seen = [f"{f.name}+{f.pc - f.symbol().address:#x}" for f in trace if f.pc >> 63]
-                except (LookupError, ValueError, drgn.FaultError):
-                    return False
+                trace = prog.stack_trace(pid)
+                seen = [f"{f.name}+{f.pc - f.symbol().address:#x}" for f in trace if f.pc >> 63]
                 return seen[2:] == whole and seen[2].startswith("tun_do_read+")
 
             whole = re.findall(r"\] (\S+)/", told)
             assert soon(same)
     finally:
-        say(guest, f"kill {pid}; sleep 0.2; rmmod tun")
+        say(guest, f"end {pid}; rmmod tun")
 
 
 def test_mounts_and_files(guest: LabGuest, prog: drgn.Program) -> None:
@@ -228,15 +233,23 @@ def listening(prog: drgn.Program) -> Iterator[drgn.Object]:
 
 
 def test_memory(guest: LabGuest, prog: drgn.Program, sleeper: int) -> None:
-    told = {line.split()[0] for line in say(guest, "tail -n +3 /proc/slabinfo").splitlines()}
-    assert {linux_name(cache) for cache in linux.for_each_slab_cache(prog)} == told
+
+    def same_caches() -> bool:
+        # One that is no longer wanted is taken away some time later.
+        told = {line.split()[0] for line in say(guest, "tail -n +3 /proc/slabinfo").splitlines()}
+        return {linux_name(cache) for cache in linux.for_each_slab_cache(prog)} == told
+
+    assert soon(same_caches)
     task = linux.find_task(prog, sleeper)
     assert linux_name(linux.find_containing_slab_cache(task)) == "task_struct"
     cache = linux.find_slab_cache(prog, "task_struct")
-    objects = {
-        found.value_() for found in linux.slab_cache_for_each_allocated_object(cache, "struct task_struct")
-    }
-    assert objects >= {found.value_() for found in linux.for_each_task(prog) if found.pid > 1}
+
+    def all_are_objects() -> bool:
+        tasks = {found.value_() for found in linux.for_each_task(prog) if found.pid > 1}
+        found = linux.slab_cache_for_each_allocated_object(cache, "struct task_struct")
+        return len(tasks) > 60 and {item.value_() for item in found} >= tasks
+
+    assert soon(all_are_objects)
     page = linux.follow_page(task.mm, task.mm.start_code)
     assert prog.read(linux.page_to_phys(page), 16, True) == linux.access_process_vm(
         task, task.mm.start_code.value_() & ~0xFFF, 16
@@ -258,7 +271,7 @@ def test_processors(guest: LabGuest, prog: drgn.Program) -> None:
         assert rq.cpu == cpu
         assert linux.cpu_rq(prog, cpu) == rq.address_of_()
         assert linux.idle_task(prog, cpu).comm.string_() == f"swapper/{cpu}".encode()
-        assert linux.task_cpu(linux.cpu_curr(prog, cpu)) == cpu
+        assert soon(lambda cpu=cpu: linux.task_cpu(linux.cpu_curr(prog, cpu)) == cpu)
 
 
 def test_the_machine(guest: LabGuest, vm: vmon.VirtualMachine, prog: drgn.Program) -> None:
@@ -266,7 +279,8 @@ def test_the_machine(guest: LabGuest, vm: vmon.VirtualMachine, prog: drgn.Progra
     assert prog["UTS_RELEASE"].string_().decode() == told[0]
     assert prog["init_uts_ns"].name.nodename.string_().decode() == told[1]
     assert prog["saved_command_line"].string_().decode() == told[2]
-    assert 0 <= linux.uptime(prog) - float(told[3]) < 30
+    # The kernel's own variable moves with its ticks.
+    assert soon(lambda: 0 <= linux.uptime(prog) - float(told[3]) < 600)
     assert linux.kaslr_offset(prog) == vm.guest.kaslr_slide
     assert linux.pgtable_l5_enabled(prog) == (vm.guest.paging_levels == 5)
     assert b"Linux version " + told[0].encode() in linux.get_dmesg(prog)
@@ -341,7 +355,10 @@ def test_limits_that_the_documentation_names(vm: vmon.VirtualMachine, prog: drgn
     for name in ("TASK_RUNNING", "PF_KTHREAD", "GFP_KERNEL", "HZ", "list_add", "console_sem", twice):
         with pytest.raises(LookupError):
             prog[name]
-    trace = prog.stack_trace(1)
+    # Of the moments in which init sleeps.
+    traces: list[Any] = []
+    assert soon(lambda: traces.append(prog.stack_trace(1)) or len(traces[-1]) > 1)
+    trace = traces[-1]
     assert trace[1].locals() == []
     with pytest.raises(KeyError):
         trace[1]["task"]
@@ -350,17 +367,24 @@ def test_limits_that_the_documentation_names(vm: vmon.VirtualMachine, prog: drgn
     with pytest.raises(LookupError):
         prog.source_location(prog.symbol("vfs_read").address)
     assert prog.function("entry_SYSCALL_64").type_.type_name() == "void ()"
-    running = [linux.cpu_curr(prog, cpu) for cpu in linux.for_each_online_cpu(prog)]
     assert drgn.Object(prog, "struct semaphore", address=prog.symbol("console_sem").address).count <= 1
-    with pytest.raises(ValueError, match="running"):
-        for task in running:
-            prog.stack_trace(task)
+
+    def refused() -> bool:
+        running = [linux.cpu_curr(prog, cpu) for cpu in linux.for_each_online_cpu(prog)]
+        try:
+            for task in running:
+                prog.stack_trace(task)
+        except ValueError as error:
+            return "running" in str(error)
+        return False  # all of them have left their CPU since
+
+    assert soon(refused)
 
 
 def run(guest: LabGuest, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     program = "from vmon.cli import main; main()"
     command = [sys.executable, "-c", program, "drgn", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_the_command(guest: LabGuest, sleeper: int, tmp_path: Path) -> None:
@@ -398,7 +422,7 @@ def test_the_command(guest: LabGuest, sleeper: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("guest", [SURVEYED], indirect=True)
 def test_a_dump(guest: LabGuest, tmp_path: Path) -> None:
     file = tmp_path / "ram.elf"
-    vmon.dump(guest.name, file, "elf")
+    vmon.dump(guest.name, file, "elf", paused=True)
     with vmon.attach(f"dump:{file}") as vm:
         prog = vm.drgn_program()
         assert not prog.flags & drgn.ProgramFlags.IS_LIVE
@@ -434,22 +458,33 @@ def survey_script(prog: drgn.Program) -> ModuleType:
 @pytest.mark.parametrize("guest", [SURVEYED], indirect=True)
 def test_the_table_of_helpers(guest: LabGuest) -> None:
     swap = "dd if=/dev/zero of=/tmp/swap bs=1M count=4 2>/dev/null; losetup /dev/loop0 /tmp/swap; mkswap /dev/loop0"
-    holder = say(guest, "sleep 86398 3</proc/self/ns/net >/dev/null 2>&1 & echo $!").strip()
+    holder = sleeping(guest, "sleep 86398 3</proc/self/ns/net")
     say(guest, f"modprobe loop; {swap}; swapon /dev/loop0")
+    table = documented()
     try:
         with vmon.attach(guest.name) as vm:
-            rows: list[tuple[str, str, str]] = list(survey_script(vm.drgn_program()).survey())
+            script = survey_script(vm.drgn_program())
+            # A helper fails now and then where the guest moves under it: that one is tried again.
+            differing = survey(script, table)
+            for _ in range(3):
+                if differing:
+                    again = survey(script, table)
+                    differing = {name: again[name] for name in differing if name in again}
     finally:
-        say(guest, f"kill {holder}; swapoff /dev/loop0; losetup -d /dev/loop0; rm /tmp/swap; rmmod loop")
-    table = documented()
-    assert {f"{module}.{name}" for module, name, _ in rows} == table.keys()
-    differing: list[Any] = [
-        (module, name, said)
-        for module, name, said in rows
-        if said.startswith("works") != table[f"{module}.{name}"] and "nothing of the kind" not in said
-    ]
+        say(guest, f"end {holder}; swapoff /dev/loop0; losetup -d /dev/loop0; rm /tmp/swap; rmmod loop")
     assert not differing
     assert sum(table.values()) > 420
+
+
+def survey(script: ModuleType, table: dict[str, bool]) -> dict[str, str]:
+    """Helpers that do not do what the table says, and what they say."""
+    rows = {f"{module}.{name}": said for module, name, said in script.survey()}
+    assert rows.keys() == table.keys()
+    return {
+        name: said
+        for name, said in rows.items()
+        if said.startswith("works") != table[name] and "nothing of the kind" not in said
+    }
 
 
 def test_a_second_opinion_on_symbols(prog: drgn.Program) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import vmon
+from tests.guest.conftest import ONE_CPU, sleeping
 from tests.guest.test_probe_safety import complaints
 from tests.guest.untouched import assert_untouched
 from vmon.core.errors import NotSupported
@@ -36,10 +37,8 @@ def test_every_function_by_its_entry(guest: LabGuest, vm: vmon.VirtualMachine) -
     found = sites.survey(vm.kernel, prefer="entry nop")
     parts = [part for event in (*found.events, *found.ticks) for part in event.parts]
     assert {part.how for part in parts} == {"entry nop"}
-    guest.run(
-        "echo s >/tmp/secret; cp /bin/busybox /tmp/nc; sleep 1000 >/dev/null 2>&1 & echo $! >/tmp/sleeper"
-    )
-    pid = int(guest.run("cat /tmp/sleeper").text)
+    guest.run("echo s >/tmp/secret; cp /bin/busybox /tmp/nc")
+    pid = sleeping(guest)
     installed = vm.install_probe(prefer="entry nop")
     assert installed.sites == len(parts)
     assert not installed.not_seen
@@ -72,9 +71,10 @@ def test_every_function_by_its_entry(guest: LabGuest, vm: vmon.VirtualMachine) -
         assert other.signal(pid, signal.SIGKILL).done
         assert other.remove_probe().patches == installed.sites
     assert_untouched(sites.read_text(vm.kernel), text)
-    assert guest.run("cat /tmp/secret; rm /tmp/secret /tmp/nc /tmp/sleeper").text == "s\n"
+    assert guest.run("cat /tmp/secret; rm /tmp/secret /tmp/nc").text == "s\n"
 
 
+@pytest.mark.parametrize("guest", ONE_CPU, indirect=True)
 def test_an_entry_that_the_guest_traces_is_left_to_it(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     """By its function tracer; the calls are taken instead, and both see the event."""
     tracing = "/sys/kernel/tracing"
@@ -109,7 +109,7 @@ def test_a_known_probe_is_looked_at_without_the_text(
         return sites.read_text(kernel)
 
     monkeypatch.setattr(install, "read_text", read_text)
-    pid = int(guest.run("sleep 1000 >/dev/null 2>&1 & echo $!").text)
+    pid = sleeping(guest)
     vm.install_probe()
     read.clear()
     vm.add_rules([Rule(events=("file.open",), path="/tmp/nobody")])

@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.guest.compare import settles
+from tests.guest.conftest import PATIENCE_S, boot
 from vmon.cli.lab import lab
 from vmon.core.errors import LabError, TargetGone, TargetNotFound
 from vmon.lab import guest as lab_guest
@@ -27,6 +29,8 @@ from vmon.lab.guest import LabGuest
 from vmon.lab.kernels import find_kernel
 
 MEGABYTE = 1 << 20
+LONG_ENOUGH_S = 8
+"""For an agent to be asked and to begin, on a busy machine too."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def assert_nothing_left(name: str, pid: int) -> None:
 @pytest.mark.parametrize("series", matrix.names(extra=True))
 def test_every_kernel_boots_takes_commands_and_goes(series: str) -> None:
     name = f"k-{series}-{os.getpid()}"
-    with LabGuest.up(name, kernel=series, disk=True, nic=True) as guest:
+    with boot(name, kernel=series, disk=True, nic=True) as guest:
         release = guest.run("uname -r").text.strip()
         assert release == guest.record.release
         assert release.startswith(series)
@@ -89,16 +93,13 @@ def test_bytes_come_and_go_as_they_are(default: LabGuest) -> None:
     assert default.run(b"printf '\xff\xfe\x01'".decode(errors="surrogateescape")).out == b"\xff\xfe\x01"
 
 
-def test_big_output_is_whole_and_fast(default: LabGuest) -> None:
+def test_big_output_is_whole(default: LabGuest) -> None:
     default.run("dd if=/dev/urandom of=/tmp/big bs=1M count=8", check=True)
-    start = time.monotonic()
-    done = default.run("cat /tmp/big; head -c 100000 /tmp/big >&2")
-    took = time.monotonic() - start
+    done = default.run("cat /tmp/big; head -c 100000 /tmp/big >&2", timeout_s=PATIENCE_S)
     assert (len(done.out), len(done.err)) == (8 * MEGABYTE, 100_000)
     assert done.err == done.out[:100_000]
     digest = subprocess.run(["sha256sum"], input=done.out, capture_output=True, check=True).stdout.split()[0]
     assert default.run("sha256sum </tmp/big").out.split()[0] == digest
-    assert took < 30
 
 
 def test_what_goes_on_in_the_background_does_not_disturb(default: LabGuest) -> None:
@@ -109,7 +110,7 @@ def test_what_goes_on_in_the_background_does_not_disturb(default: LabGuest) -> N
 
 def test_a_killed_agent_comes_back(default: LabGuest) -> None:
     with pytest.raises(LabError, match="did not end within"):
-        default.run("kill -9 -1", timeout_s=3)
+        default.run("kill -9 -1", timeout_s=LONG_ENOUGH_S)
     default.wait_ready()
     assert default.run("echo again").text == "again\n"
 
@@ -124,7 +125,7 @@ def test_a_bare_boot_image_talks_over_the_serial_port(tmp_path: Path) -> None:
         assert "/dev/ttyS1" in links.split()
         sent = bytes(range(256)) * 4
         assert guest.run("cat", stdin=sent).out == sent
-        assert len(guest.run("head -c 200000 /dev/zero").out) == 200_000
+        assert len(guest.run("head -c 200000 /dev/zero", timeout_s=PATIENCE_S).out) == 200_000
         assert guest.run("exit 5").status == 5
     assert_nothing_left(name, guest.pid)
 
@@ -133,19 +134,24 @@ def test_an_idle_agent_makes_no_noise(default: LabGuest) -> None:
     def newest() -> int:
         return int(default.run("sh -c 'echo $PPID'").text)
 
-    first = newest()
-    cost = newest() - first
-    time.sleep(2)
-    # The kernel may start a worker or two; a polling agent would be at a hundred.
-    assert newest() - first <= 2 * cost + 4
+    def compare() -> None:
+        first = newest()
+        cost = newest() - first
+        time.sleep(2)
+        assert newest() - first <= 2 * cost + 4
+
+    # The kernel may start some workers; a polling agent would be at a hundred, each time.
+    settles(compare)
 
 
 def test_a_command_that_hangs_is_killed_with_its_children(default: LabGuest) -> None:
     with pytest.raises(LabError, match="did not end within"):
-        default.run("sleep 4321 & sleep 4321", timeout_s=3)
-    assert default.run("ps | grep [s]leep.4321").text == ""
+        default.run("sleep 4321 & sleep 4321", timeout_s=LONG_ENOUGH_S)
+    assert (
+        default.run("while ps | grep [s]leep.4321; do sleep 0.1; done >/dev/null; echo gone").text == "gone\n"
+    )
     with pytest.raises(LabError, match="did not end within"):
-        default.run("yes | head -c 2000000; sleep 4321", timeout_s=3)
+        default.run("yes | head -c 2000000; sleep 4321", timeout_s=LONG_ENOUGH_S)
     assert default.run("echo well").text == "well\n"
 
 
@@ -176,7 +182,7 @@ def test_a_reboot(default: LabGuest) -> None:
     """The same agent comes back in a new kernel."""
     before = default.run("cat /proc/sys/kernel/random/boot_id").out
     with pytest.raises(LabError, match="did not end within"):
-        default.run("echo b >/proc/sysrq-trigger", timeout_s=3)
+        default.run("echo b >/proc/sysrq-trigger", timeout_s=LONG_ENOUGH_S)
     default.wait_ready()
     assert default.run("cat /proc/sys/kernel/random/boot_id").out not in {before, b""}
     assert default.is_running()
@@ -248,7 +254,7 @@ def test_a_guest_that_ends_by_itself() -> None:
     with pytest.raises(TargetGone):
         guest.run("poweroff -f; sleep 100")
     # The agent's pipe breaks as QEMU ends, a moment before the process is gone.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while guest.is_running() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not guest.is_running()
@@ -262,7 +268,7 @@ def test_a_guest_that_ends_by_itself() -> None:
 def test_a_kernel_that_does_not_come_up_leaves_nothing_but_its_words() -> None:
     name = f"panics-{os.getpid()}"
     with pytest.raises(LabError, match=r"(?s)did not come up.*\| .*Kernel panic") as caught:
-        LabGuest.up(name, append="rdinit=/nonexistent root=/dev/nowhere", boot_timeout_s=60)
+        LabGuest.up(name, append="rdinit=/nonexistent root=/dev/nowhere", boot_timeout_s=PATIENCE_S)
     assert caught.value.exit_code == 30
     assert not state.guest_folder(name).exists()
     with pytest.raises(LabError, match="did not come up"):
@@ -276,7 +282,7 @@ def test_up_interrupted_leaves_nothing() -> None:
     program = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     program += f"from vmon.lab.guest import LabGuest\nLabGuest.up({name!r})"
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as client:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while (record := state.load(state.guest_folder(name))) is None and time.monotonic() < deadline:
             time.sleep(0.02)
         client.send_signal(signal.SIGINT)
@@ -289,7 +295,7 @@ def test_a_killed_up_can_be_cleared_away() -> None:
     name = f"killed-{os.getpid()}"
     program = f"from vmon.lab.guest import LabGuest\nLabGuest.up({name!r}, ram_backend='file')"
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as client:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while (record := state.load(state.guest_folder(name))) is None and time.monotonic() < deadline:
             time.sleep(0.02)
         client.kill()

@@ -13,7 +13,9 @@ import pytest
 
 import vmon
 from tests.guest.compare import assert_agrees
+from tests.guest.conftest import PATIENCE_S, boot
 from vmon.core.errors import IdentifyError, NoKernelYet, TargetError
+from vmon.core.records.guest import GuestRecord
 from vmon.lab.guest import LabGuest
 from vmon.lab.kernels import find_kernel
 from vmon.lab.rootfs import build_initramfs
@@ -28,7 +30,10 @@ def test_polled_from_power_on(kernel: str) -> None:
     thread.start()
     refused, seen = 0, []
     try:
-        while thread.is_alive():
+        going_on = True
+        while going_on:
+            # Once more after it has booted: on a busy machine no look may have come to an end before.
+            going_on = thread.is_alive()
             try:
                 with vmon.attach(name) as vm:
                     processes = {process.pid: process.name for process in vm.processes()}
@@ -61,29 +66,36 @@ def test_reset_is_noticed_and_the_dead_kernel_is_never_shown_again(overlay: Path
         assert guest.run("sleep 1000 >/dev/null 2>&1 &").status == 0
         old = vm.guest
         assert any(process.name == "sleep" for process in vm.processes())
-        vm._connection.watch.qmp.execute("system_reset")  # type: ignore[union-attr]
-        reset_at = time.monotonic()
+        qmp = vm._connection.watch.qmp  # type: ignore[union-attr]
+        # It stands still as it is reset, or on a busy machine it could be up again before anybody looks.
+        qmp.execute("stop")
+        qmp.execute("system_reset")
+        reset_at = asked_at = time.monotonic()
+        # vmon asks the hypervisor four times a second: for that long it may not have noticed.
+        with pytest.raises(IdentifyError):
+            while asked_at < reset_at + 0.5:
+                asked_at = time.monotonic()
+                assert is_same(vm.guest, old)
         # A client that attaches now finds the whole dead kernel in RAM and must not take it for alive.
         with pytest.raises(NoKernelYet):
             vmon.attach(name)
-        refused = 0
+        qmp.execute("cont")
+        begin = time.monotonic()
         while True:
-            try:
-                info = vm.guest
-            except IdentifyError:
-                refused += 1
-                assert time.monotonic() < reset_at + 60
-                continue
-            # vmon asks the hypervisor four times a second: for that long it may not have noticed.
-            if info.kaslr_slide != old.kaslr_slide or info.text_address != old.text_address:
+            with contextlib.suppress(IdentifyError):
+                assert not is_same(vm.guest, old)
                 break
-            assert time.monotonic() < reset_at + 0.5
-        assert refused >= 1
+            assert time.monotonic() < begin + PATIENCE_S
         assert vm.reboots == 1
         guest.wait_ready()
         assert vm.guest.boot_time != old.boot_time
         assert_agrees(guest, vm, 34 * 10)
         assert vm.reboots == 1
+
+
+def is_same(one: GuestRecord, other: GuestRecord) -> bool:
+    """Whether it is the same boot of a kernel."""
+    return (one.kaslr_slide, one.text_address) == (other.kaslr_slide, other.text_address)
 
 
 def test_another_kernel_by_kexec_is_noticed_though_nothing_is_reset(overlay: Path, tmp_path: Path) -> None:
@@ -98,7 +110,7 @@ def test_another_kernel_by_kexec_is_noticed_though_nothing_is_reset(overlay: Pat
         resets = vm._connection.watch.state().resets  # type: ignore[union-attr]
         arguments = guest.run("cat /proc/cmdline").text.strip()
         guest.run(f"/lab/workload kexec /lab/next /lab/next.initrd '{arguments}' >/dev/console 2>&1 &")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         release = ""
         while not release.startswith("7.2"):
             assert time.monotonic() < deadline, guest.console[-2000:]
@@ -116,10 +128,10 @@ def test_fork_storm(overlay: Path) -> None:
     with LabGuest.up(f"storm-{os.getpid()}", kernel="6.12", cpus=2, overlay=overlay) as guest:
         with vmon.attach(guest.name) as vm:
             stable = {process.key for process in vm.processes() if not process.name.startswith("kworker")}
-            assert guest.run("/lab/workload storm 8 >/tmp/storm 2>&1 &").status == 0
+            assert guest.run("/lab/workload storm 600 >/tmp/storm 2>&1 &").status == 0
             until = time.monotonic() + 8
             snapshots = short_lived = 0
-            while time.monotonic() < until:
+            while time.monotonic() < until or snapshots < 20:
                 snapshot = vm.snapshot()
                 keys = {snapshot.key(row) for row in range(len(snapshot))}
                 records = snapshot.records()
@@ -134,8 +146,8 @@ def test_fork_storm(overlay: Path) -> None:
                     assert record.name.isprintable()
                     short_lived += record.name in ("workload", "true")
                 snapshots += 1
-            forks = int(guest.run("sleep 2; cat /tmp/storm", timeout_s=30).out)
-        assert snapshots >= 20
+            ending = "touch /tmp/storm-end; until [ -s /tmp/storm ]; do sleep 0.1; done; cat /tmp/storm"
+            forks = int(guest.run(ending, timeout_s=PATIENCE_S).out)
         assert short_lived >= snapshots
         assert forks > 500
 
@@ -149,7 +161,7 @@ def ended(guest: LabGuest, keys: set[str]) -> set[str]:
 
 
 def test_two_thousand_processes(overlay: Path) -> None:
-    with LabGuest.up(f"many-{os.getpid()}", kernel="6.18", ram_bytes=1 << 30, overlay=overlay) as guest:
-        assert guest.run("ulimit -u unlimited; /lab/workload many 2000", timeout_s=120).out == b"ready\n"
+    with boot(f"many-{os.getpid()}", kernel="6.18", ram_bytes=1 << 30, overlay=overlay) as guest:
+        assert guest.run("ulimit -u unlimited; /lab/workload many 2000", timeout_s=600).out == b"ready\n"
         with vmon.attach(guest.name) as vm:
             assert_agrees(guest, vm, 34 * 2000)

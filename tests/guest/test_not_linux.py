@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import vmon
+from tests.guest.conftest import PATIENCE_S
 from vmon.core.errors import GuestEncrypted, IdentifyError, NoKernelYet, NotLinux
 from vmon.transport.qemu.qmp import QmpConnection
 
@@ -29,13 +32,24 @@ def bare_qemu(folder: Path, *arguments: str) -> Iterator[str]:
     command += ["-m", "64", "-qmp", f"unix:{path},server=on,wait=off", *arguments]
     process = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until_served(path)
         yield f"qmp:{path}"
     finally:
         process.kill()
         process.wait()
+
+
+def wait_until_served(path: Path) -> None:
+    """Until QEMU greets who comes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(str(path))
+            assert client.recv(100)
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def tell(target: str, command: str) -> None:
@@ -72,7 +86,7 @@ def test_guest_that_never_started(tmp_path: Path) -> None:
 
 def test_another_operating_system(tmp_path: Path) -> None:
     with bare_qemu(tmp_path, "-kernel", str(MEMTEST)) as target:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         error: type[IdentifyError] = NoKernelYet
         # It says firmware until the program has filled its RAM, then that this is no Linux. The program fills it with
         # zeros too, now and then: it is looked at where it stands.

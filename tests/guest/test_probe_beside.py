@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import vmon
+from tests.guest.conftest import ONE_CPU
 from tests.guest.untouched import assert_untouched
 from vmon.lab.guest import LabGuest
 from vmon.probe.sites import read_text, survey
@@ -36,6 +37,7 @@ def opened(guest: LabGuest, vm: vmon.VirtualMachine) -> bool:
     return "/etc/passwd" in [event.path for event in stream.take()]
 
 
+@pytest.mark.parametrize("guest", ONE_CPU, indirect=True)
 @pytest.mark.parametrize("first", ["probe", "tracers"])
 def test_function_tracer_and_kprobes_work_beside_the_probe(
     guest: LabGuest, vm: vmon.VirtualMachine, first: str

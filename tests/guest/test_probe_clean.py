@@ -12,6 +12,7 @@ import pytest
 
 import vmon
 from tests.guest.test_probe_safety import LONG, complaints, load
+from tests.guest.untouched import assert_untouched
 from vmon.core.address import PAGE_SIZE_BYTES
 from vmon.core.errors import NotSupported
 from vmon.lab.guest import LabGuest
@@ -38,13 +39,14 @@ class Kernel:
 
     def __init__(self, vm: vmon.VirtualMachine) -> None:
         kernel = vm.kernel
-        self.text = read_text(kernel).data
+        self.text = read_text(kernel)
         table = kernel.memory.gpa(kernel.symbol("level2_kernel_pgt"))
         self.table = kernel.memory.phys.read(table, PAGE_SIZE_BYTES)
 
     def require_equal(self, vm: vmon.VirtualMachine) -> None:
         now = Kernel(vm)
-        assert now.text == self.text
+        # The kernel switches static keys of its own: as its clock turns out to be unstable, for one.
+        assert_untouched(now.text, self.text)
         assert now.table == self.table
 
 
@@ -76,7 +78,7 @@ def test_every_byte_of_the_kernel_is_as_it_was(
             if number % 8 < 2:
                 stream = vm.event_stream("file.open")
                 stream.start()
-                assert any(event.event == "file.open" for event in stream.follow(timeout_s=20))
+                assert any(event.event == "file.open" for event in stream.follow(timeout_s=120))
                 stream.stop()
             assert vm.remove_probe().left == ""
             before.require_equal(vm)
@@ -118,7 +120,7 @@ def test_who_may_be_in_it_keeps_it(
     monkeypatch.setattr(install, "TRIES", 2)
     monkeypatch.setattr(install, "lingering", lambda *_: "somebody is")
     assert vm.remove_probe().left == "somebody is"
-    assert Kernel(vm).text == before.text
+    assert_untouched(Kernel(vm).text, before.text)
     assert not find_slot(vm.kernel).free
     with pytest.raises(NotSupported, match="somebody is"):
         vm.install_probe(prefer="entry nop")

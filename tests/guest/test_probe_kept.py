@@ -31,7 +31,7 @@ from vmon.probe.plan import undo
 from vmon.probe.sites import read_text, survey
 from vmon.transport.qemu import attach_qemu
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 ONE_PROBE_PAGES = 10
 """More low pages than one probe takes, fewer than two."""
 PROGRAM = "import sys; from vmon.cli import main; sys.argv = ['vmon', *sys.argv[1:]]; main()"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import vmon
+from tests.guest.conftest import boot
 from tests.guest.test_probe_safety import complaints
 from tests.guest.untouched import assert_untouched
 from vmon.arch.x86_64.paging import FRAME_MASK, INDEX_MASK, PAGE_SIZE_BIT, PRESENT, levels_for
@@ -58,7 +59,7 @@ def leaf_of(kernel: Kernel, gva: int) -> int:
 def test_in_an_event_a_refusal_and_out(name: str) -> None:
     machine = MACHINES[name]
     guest_name = f"m-{list(MACHINES).index(name)}-{os.getpid()}"
-    with LabGuest.up(
+    with boot(
         guest_name, kernel=machine.kernel, cpu=machine.cpu, append=machine.append, cpus=machine.cpus
     ) as guest:
         flags = guest.run("grep -m 1 ^flags /proc/cpuinfo").text.split()

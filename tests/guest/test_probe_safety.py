@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 import vmon
-from tests.guest.conftest import LONG_VARIABLE
+from tests.guest.conftest import LONG_VARIABLE, sleeping
 from tests.guest.pauses import PauseLog
 from tests.guest.untouched import assert_untouched
 from tests.guest.victim import ASKED, PAUSES, Victim
@@ -30,7 +30,7 @@ KERNELS_UNDER_KVM = ("6.1", "7.2")
 PROMISE_S = 0.1
 RESCUE_S = 4.0
 """A pause outlives its owner by some milliseconds; here there is room for a busy machine."""
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 def complaints(guest: LabGuest) -> set[str]:
@@ -51,7 +51,7 @@ class Bystander:
 
     def __init__(self, guest: LabGuest) -> None:
         self.guest = guest
-        self.pid = int(guest.run("sleep 100000 >/dev/null 2>&1 & echo $!").text)
+        self.pid = sleeping(guest)
         opens = f"while :; do cat {ASKED}; usleep 10000; done"
         guest.run(f"echo s >/tmp/secret; echo a >{ASKED}")
         self.opener = int(guest.run(f"sh -c '{opens}' >/dev/null 2>&1 & echo $!").text)

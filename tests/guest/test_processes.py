@@ -101,7 +101,9 @@ def test_cpu_times(bracket: Bracket) -> None:
 
 def test_busy_process_shows_its_second_of_cpu(bracket: Bracket) -> None:
     record = next(record for record in bracket.records.values() if record.name == "w-was-busy")
-    assert 0.4 <= record.user_time + record.system_time < 2
+    told = sum(bracket.before.counters(record.pid).values()) / TICKS
+    assert told >= 0.4
+    assert abs(record.user_time + record.system_time - told) <= 0.02
 
 
 def test_resident_size_is_exact(bracket: Bracket) -> None:
@@ -192,7 +194,7 @@ def test_environ(bracket: Bracket) -> None:
 
 
 def test_threads(bracket: Bracket) -> None:
-    several = 0
+    several = compared = 0
     for pid in bracket.pids:
         told = bracket.before.threads(pid)
         if told != bracket.after.threads(pid):
@@ -204,10 +206,13 @@ def test_threads(bracket: Bracket) -> None:
             if bracket.records[pid].kernel_thread:
                 continue  # named by what it works on, and it may run for a moment between two readings
             assert raw(seen[tid].name) == bracket.before.comm(pid, tid)
+            if bracket.before.switches(pid, tid) != bracket.after.switches(pid, tid):
+                continue  # it ran meanwhile, so any state was true for a moment
             states = {truth.stat(pid, tid)[0] for truth in (bracket.before, bracket.after)}
-            if len(states) == 1:
-                assert {seen[tid].state} == states
+            assert seen[tid].state in states
+            compared += 1
     assert several >= 2
+    assert compared > 20
 
 
 def test_containers_are_named(bracket: Bracket) -> None:

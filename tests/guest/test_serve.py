@@ -23,14 +23,8 @@ from vmon.lab.guest import LabGuest
 
 PATIENCE_S = 60.0
 API = "http://vmon/api/v1"
-KERNELS = ("6.1", "7.2")
-
-
-@pytest.fixture(autouse=True)
-def some_kernels(guest: LabGuest) -> None:
-    """What a server adds does not depend on the kernel: the oldest stable and the newest stand for all."""
-    if not any(f"-{kernel}-" in guest.name or guest.name.startswith(f"t-{kernel}") for kernel in KERNELS):
-        pytest.skip("two kernels stand for all")
+pytestmark = pytest.mark.parametrize("guest", ["6.1", "7.2"], indirect=True, scope="session")
+"""What a server adds does not depend on the kernel: two stand for all."""
 
 
 class Server:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import vmon
-from tests.guest.compare import assert_agrees
+from tests.guest.compare import assert_agrees, settles
+from tests.guest.conftest import PATIENCE_S, boot
 from vmon.core.errors import NoTypeInformation, TargetBusy
 from vmon.core.ports import RamRange
 from vmon.lab.guest import LabGuest
@@ -41,8 +42,8 @@ VARIANTS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variant_agrees_with_proc(variant: str, overlay: Path) -> None:
     kernel, options, expected = VARIANTS[variant]
-    with LabGuest.up(f"v-{variant}-{os.getpid()}", kernel=kernel, overlay=overlay, **options) as guest:
-        assert guest.run("/lab/workload", timeout_s=90).out == b"ready\n"
+    with boot(f"v-{variant}-{os.getpid()}", kernel=kernel, overlay=overlay, **options) as guest:
+        assert guest.run("/lab/workload", timeout_s=PATIENCE_S).out == b"ready\n"
         with vmon.attach(guest.name) as vm:
             info = vm.guest
             assert {name: getattr(info, name) for name in expected} == expected
@@ -81,28 +82,35 @@ class TestPlainGuest:
     def test_dump_of_a_running_guest(self, plain: LabGuest, form: str, tmp_path: Path) -> None:
         file = tmp_path / f"ram.{form}"
         calls = []
+        with vmon.attach(plain.name) as vm:
+            before = programs(vm)
         written = vmon.dump(plain.name, file, form, lambda done, total: calls.append((done, total)))  # type: ignore[arg-type]
         assert calls[-1] == (512 << 20, 512 << 20)
         assert file.stat().st_blocks * 512 < written.ram_bytes / 2, "a dump is sparse"
         with vmon.attach(plain.name) as vm, vmon.attach(f"dump:{file}") as dead:
             assert dead.guest.build_id == vm.guest.build_id
-            now = {process.key: process.exe for process in vm.processes() if not process.kernel_thread}
-            then = {process.key: process.exe for process in dead.processes() if not process.kernel_thread}
+            now, then = programs(vm), programs(dead)
             assert len(then) >= 6
-            assert then.items() <= now.items() | {(key, None) for key in then}
+            # A command that ran a moment ago was ending.
+            assert then.items() <= before.items() | now.items() | {(key, None) for key in then}
             with pytest.raises(vmon.VmonError):
                 vmon.dump(plain.name, file, "raw")
 
     def test_paused_guest_is_read_all_the_same(self, plain: LabGuest) -> None:
         with vmon.attach(plain.name) as vm:
-            before = [process.key for process in vm.processes() if not process.kernel_thread]
             watch = vm._connection.watch
-            watch.qmp.execute("stop")  # type: ignore[union-attr]
-            try:
-                assert [process.key for process in vm.processes() if not process.kernel_thread] == before
-                assert vm.reboots == 0
-            finally:
-                watch.qmp.execute("cont")  # type: ignore[union-attr]
+
+            def compare() -> None:
+                before = list(programs(vm))
+                watch.qmp.execute("stop")  # type: ignore[union-attr]
+                try:
+                    assert list(programs(vm)) == before
+                    assert vm.reboots == 0
+                finally:
+                    watch.qmp.execute("cont")  # type: ignore[union-attr]
+
+            # A command that ran a moment ago may end in between.
+            settles(compare)
 
     def test_reading_never_writes(self, plain: LabGuest) -> None:
         """Pages that the guest does not touch are byte for byte the same after everything was read."""
@@ -149,6 +157,11 @@ class TestPlainGuest:
             del os.environ["VMON_CACHE_DIR"]
             if old:
                 os.environ["VMON_CACHE_DIR"] = old
+
+
+def programs(vm: vmon.VirtualMachine) -> dict[str, str | None]:
+    """The program of each process, by its key."""
+    return {process.key: process.exe for process in vm.processes() if not process.kernel_thread}
 
 
 def populated(vm: vmon.VirtualMachine) -> list[RamRange]:

@@ -22,10 +22,12 @@ from vmon.transport.qemu import QemuGuest, attach_qemu
 
 ENTRY_NOPS = (bytes.fromhex("0f1f440000"), bytes.fromhex("6666666690"))
 RETURN_42 = bytes.fromhex("6a2a58c390")  # push 42; pop rax; ret; nop
-RESCUE_S = 4.0
+RESCUE_S = 15.0
 """Until a guest runs again whose owner was killed: a tenth of a second, and room for a busy machine."""
+ALLOWED_S = 60
+"""A pause that ends before has not ended by its deadline."""
 DEADLINE_S = 2.0
-PATIENCE_S = 12.0
+PATIENCE_S = 120.0
 
 # A process that pauses the guest and stays so, as if it hung.
 OWNER = """
@@ -33,7 +35,8 @@ import sys, time
 from vmon.core.address import Gpa
 from vmon.core.ports import Patch
 from vmon.transport.qemu import attach_qemu, code
-path, gpa, old, accel = sys.argv[1:]
+path, gpa, old, accel, longest_s = sys.argv[1:]
+code.LONGEST_PAUSE_NS = int(float(longest_s) * 1e9)
 apply_patches = code.apply_patches
 
 def hang(*arguments):
@@ -115,12 +118,13 @@ def test_wrong_old_bytes_change_nothing(guest: LabGuest, entry: Gpa, watcher: Qe
 
 @contextmanager
 def owner_in_a_pause(
-    guest: LabGuest, entry: Gpa, accel: str
+    guest: LabGuest, entry: Gpa, accel: str, longest_s: float
 ) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
     """A process in the middle of patching; with it its guardian's pid and folder."""
     with vmon.attach(guest.name) as vm:
         old = vm.ram.read(entry, 5).hex()
     command = [sys.executable, "-c", OWNER, str(guest.qmp_sockets[0]), str(entry), old, accel]
+    command.append(str(longest_s))
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -160,7 +164,7 @@ def assert_gone(pid: int, folder: Path) -> None:
 def test_kill_minus_nine_in_the_pause(guest: LabGuest, entry: Gpa, watcher: QemuGuest, accel: str) -> None:
     """The owner and all of its process group."""
     old = watcher.ram.read(entry, 5)
-    with owner_in_a_pause(guest, entry, accel) as (owner, guardian, folder):
+    with owner_in_a_pause(guest, entry, accel, ALLOWED_S) as (owner, guardian, folder):
         assert watcher.state().status == "paused"
         os.killpg(owner.pid, signal.SIGKILL)
         assert seconds_until_running(watcher) < RESCUE_S
@@ -174,11 +178,11 @@ def test_an_owner_that_hangs_loses_its_pause(
     guest: LabGuest, entry: Gpa, watcher: QemuGuest, accel: str
 ) -> None:
     old = watcher.ram.read(entry, 5)
-    with owner_in_a_pause(guest, entry, accel) as (owner, guardian, folder):
+    with owner_in_a_pause(guest, entry, accel, DEADLINE_S) as (owner, guardian, folder):
         os.kill(owner.pid, signal.SIGSTOP)
         assert seconds_until_running(watcher) < DEADLINE_S + RESCUE_S
         os.kill(owner.pid, signal.SIGCONT)
-        out, _ = owner.communicate("go on\n", timeout=30)
+        out, _ = owner.communicate("go on\n", timeout=PATIENCE_S)
         assert out == "PauseLost\n"
         assert_gone(guardian, folder)
     assert watcher.ram.read(entry, 5) == old
@@ -192,9 +196,12 @@ def test_a_machine_without_a_keyboard_is_woken() -> None:
         return int(guest.run("grep CAL /proc/interrupts").text.split()[1])
 
     with LabGuest.up(f"wake-{os.getpid()}", kernel="6.1", machine="microvm") as guest:
-        before = calls(guest)
         with attach_qemu(str(guest.qmp_sockets[0])) as qemu:
             for _ in range(10):
+                # One that comes while another waits is the same one.
+                before = calls(guest)
                 qemu.wake(1)
-        assert calls(guest) - before >= 10
+                deadline = time.monotonic() + PATIENCE_S
+                while calls(guest) == before:
+                    assert time.monotonic() < deadline
         assert b"spurious" not in guest.run("dmesg").out

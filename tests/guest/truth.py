@@ -51,6 +51,12 @@ class Truth:
                 found[int(match.group(1))] = int(self.stat(int(match.group(1)))[19])
         return found
 
+    def is_whole(self, pid: int) -> bool:
+        """Whether it was still there, and no other, when the last of its files was read."""
+        if f"/proc/{pid}/end" not in self.files or f"/proc/{pid}/task/{pid}/stat" not in self.files:
+            return False
+        return (self.stat(pid)[0] == "Z") == (self.stat(pid, pid)[0] == "Z")
+
     def stat(self, pid: int, tid: int | None = None) -> list[str]:
         """Fields of /proc/PID/stat from the state on; comm is asked for with comm()."""
         text = self.files[f"/proc/{pid}/task/{tid}/stat" if tid else f"/proc/{pid}/stat"]
@@ -60,13 +66,14 @@ class Truth:
         text = self.files[f"/proc/{pid}/task/{tid}/stat" if tid else f"/proc/{pid}/stat"]
         return text[text.index(b"(") + 1 : text.rindex(b")")]
 
-    def status(self, pid: int) -> dict[str, str]:
-        lines = self.files[f"/proc/{pid}/status"].decode("latin-1").split("\n")
+    def status(self, pid: int, tid: int | None = None) -> dict[str, str]:
+        path = f"/proc/{pid}/task/{tid}/status" if tid else f"/proc/{pid}/status"
+        lines = self.files[path].decode("latin-1").split("\n")
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
 
-    def switches(self, pid: int) -> tuple[str, str]:
-        """Context switches: they count up when a process runs."""
-        status = self.status(pid)
+    def switches(self, pid: int, tid: int | None = None) -> tuple[str, str]:
+        """Context switches: they count up when a process, or a thread of it, runs."""
+        status = self.status(pid, tid)
         return status["voluntary_ctxt_switches"], status["nonvoluntary_ctxt_switches"]
 
     def fds(self, pid: int) -> dict[int, bytes]:

@@ -16,7 +16,7 @@ import vmon
 from vmon.core.rules import Rule
 from vmon.transport.qemu import code
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 ASKED = "/tmp/asked"
 """Somebody in the guest opens it again and again; each time a victim is asked that has come so far."""
 ALL = (

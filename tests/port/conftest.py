@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -15,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from vmon.transport.qemu import code, guard
 from vmon.transport.qemu.host_processes import host_path, own_listening_sockets, same_file
 
 PR_SET_PDEATHSIG = 1
+PATIENCE_S = 120.0
+USUAL_PAUSE_NS = code.LONGEST_PAUSE_NS
 
 
 @dataclass
@@ -30,9 +34,16 @@ class Machine:
     def pid(self) -> int:
         return self.process.pid
 
+    def wait_until_served(self) -> None:
+        """Until QEMU greets a client: it listens while it makes its machine still."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE_S)
+            client.connect(self.qmp_path)
+            assert client.recv(100)
+
     def wait_for(self, path: Path) -> None:
         """Until QEMU listens; the file is there a moment earlier."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not any(same_file(str(path), host_path(self.pid, own)) for own in self.listening()):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(
@@ -71,12 +82,20 @@ def qemu(*arguments: str, frozen: bool = True, qmp: bool = True) -> Iterator[Mac
         try:
             if qmp:
                 machine.wait_for(path)
+                machine.wait_until_served()
             yield machine
         finally:
             machine.kill()
             assert not Path(f"/proc/{process.pid}/exe").exists()
             if process.stderr:
                 process.stderr.close()
+
+
+@pytest.fixture
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy host holds a process up for longer than a pause may usually last, or than a turn is waited for."""
+    monkeypatch.setattr(code, "LONGEST_PAUSE_NS", int(PATIENCE_S * 1e9))
+    monkeypatch.setattr(guard, "TURN_SECONDS", PATIENCE_S)
 
 
 def memfd(size: str, name: str = "mem0") -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.port.conftest import Machine, memfd, qemu
+from tests.port.conftest import PATIENCE_S, USUAL_PAUSE_NS, Machine, memfd, qemu
 from vmon.core.address import Gpa
 from vmon.core.errors import (
     CodeDiffers,
@@ -29,6 +29,7 @@ from vmon.transport.qemu import QemuGuest, attach_qemu, code
 
 FIRST, SECOND = Gpa(0x2000), Gpa(0x2FFE)
 OLD, NEW = b"\x0f\x1f\x44\x00\x00", b"\xe8\x01\x02\x03\x04"
+pytestmark = pytest.mark.usefixtures("long_pauses")
 PATCHES = [Patch(FIRST, OLD, NEW), Patch(SECOND, OLD, NEW)]
 
 
@@ -61,7 +62,7 @@ def test_all_places_in_one_pause(guest: QemuGuest, accel: str) -> None:
     guest.accel = accel
     assert isinstance(guest, PatchCode)
     report = guest.patch(PATCHES)
-    assert report.patches == 2 and 0 < report.paused_ns < 2_000_000_000
+    assert report.patches == 2 and 0 < report.paused_ns < PATIENCE_S * 1e9
     assert placed(guest) == [NEW, NEW]
     assert guest.state().status == "running" and not stub_chardevs(guest)
     guest.patch([Patch(patch.gpa, patch.new, patch.old) for patch in PATCHES])
@@ -223,7 +224,7 @@ def test_two_that_change_code_take_turns(accel: str) -> None:
 
         with ThreadPoolExecutor() as pool:
             done = [pool.submit(work, one, FIRST), pool.submit(work, other, SECOND)]
-            assert sum(item.result(60) for item in done) == 2
+            assert sum(item.result(5 * PATIENCE_S) for item in done) == 2
         assert placed(one) == [OLD, OLD] and one.state().status == "running" and not stub_chardevs(one)
 
 
@@ -232,12 +233,12 @@ def test_past_the_deadline_the_guest_runs_though_we_hold_its_only_socket(
     guest: QemuGuest, accel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest.accel = accel
-    monkeypatch.setattr(code, "LONGEST_PAUSE_NS", 300_000_000)
+    monkeypatch.setattr(code, "LONGEST_PAUSE_NS", USUAL_PAUSE_NS)
     seen: list[str] = []
 
     def slow(*arguments: object) -> None:
         seen.append(guest.state().status)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while guest.state().status != "running" and time.monotonic() < deadline:
             time.sleep(0.02)
         seen.append(guest.state().status)

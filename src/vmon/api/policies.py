@@ -1,7 +1,8 @@
 """A policy put in force over HTTP, in place of the one before: as a whole or not at all.
 
-What is wrong is found before anything is changed. The new rules are in force before the old ones go, so that there is
-no moment without; they stay when the server ends.
+What is wrong is found before anything is changed. The new rules take the place of the old ones at once, and stay when
+the server ends. Only what the probe decides, or leaves to who answers asks, is taken: judging on the host is
+`vmon guard`'s.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import msgspec
 from vmon.api.pool import Served
 from vmon.api.probing import put_in
 from vmon.api.table import VM, Asked, Row
+from vmon.core.errors import PolicyError
 from vmon.core.rules import RuleRecord
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.policies import check_policy, rules_on
-from vmon.policy.file import read_policy
+from vmon.policy.file import for_target, read_policy
+from vmon.policy.plan import Plan, plan_of
 
 
 class PolicyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,17 +50,30 @@ def put_policy(
     file: str = "policy",
 ) -> list[RuleRecord]:
     """Put it in force. UsageError with the line of what is wrong; then the one before stays as it is."""
-    policy = read_policy(text, file)
+    policy = for_target(read_policy(text, file), vm.target)
     check_policy(policy, force=force)
-    rules = rules_on(vm, policy, observe=observe or policy.mode != "enforce")
+    plan = plan_of(policy, "observe" if observe else None)
+    if left := _left_to_the_host(plan):
+        raise PolicyError(left)
+    rules = rules_on(vm, plan)
     put_in(served, vm)
-    before = vm.rules()
-    old = {record.number for record in before if record.number in served.policy_rules or record.rule in rules}
-    added = vm.add_rules(rules)
-    if old:
-        vm.drop_rules(*old)
+    old = [
+        record.number for record in vm.rules() if record.number in served.policy_rules or record.rule in rules
+    ]
+    added = vm.exchange_rules(old, rules)
     served.policy, served.policy_rules = text, [record.number for record in added]
     return added
+
+
+def _left_to_the_host(plan: Plan) -> list[str]:
+    """Rules that somebody has to judge after the probe, FILE:LINE first."""
+    coarse = {entry.number for entry in plan.entries if not entry.exact}
+    found = []
+    for number, (rule, at) in enumerate(zip(plan.policy.rules, plan.placements, strict=True)):
+        if at.after or at.started or number in coarse:
+            why = f": {'; '.join(at.why)}" if at.why else ""
+            found.append(f"{rule.info.source}: this rule is judged on the host, by `vmon guard` alone{why}")
+    return found
 
 
 def put(asked: Asked) -> list[RuleRecord]:

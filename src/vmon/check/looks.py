@@ -8,8 +8,10 @@ from collections.abc import Callable, Hashable
 from vmon.core.coverage import Gaps
 from vmon.core.records.finding import FindingRecord
 
-LOOKS = 4
-PAUSE_S = 0.03
+PAUSES_S = (0.03, 0.1, 0.3)
+"""Before each look after the first. They grow, for a busy host may leave a CPU of the guest without time in the middle
+of a change, for tens of milliseconds."""
+LOOKS = 1 + len(PAUSES_S)
 Look = Callable[[Gaps], dict[Hashable, FindingRecord]]
 
 
@@ -21,7 +23,7 @@ def settled(look: Look, gaps: Gaps) -> list[FindingRecord]:
     found: dict[Hashable, FindingRecord] | None = None
     for attempt in range(LOOKS):
         if attempt:
-            time.sleep(PAUSE_S)
+            time.sleep(PAUSES_S[attempt - 1])
         seen = Gaps()
         now = look(seen)
         found = now if found is None else {key: now[key] for key in found if key in now}

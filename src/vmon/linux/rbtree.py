@@ -8,14 +8,19 @@ Sources: include/linux/rbtree_types.h, lib/rbtree.c.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure
+from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
 from vmon.linux.kernel import Kernel
 
 WANTS = Wants(structs={"rb_root": "rb_node", "rb_node": "rb_left rb_right"})
+PARENT_WANTS = Wants(structs={"rb_node": "__rb_parent_color"})
+"""Of `are_linked`."""
+COLOR_BITS = 3
 MAX_NODES = 1 << 20
 MAX_DEPTH = 64
 """A tree of 2^31 nodes is no deeper."""
@@ -59,3 +64,14 @@ def walk_tree(kernel: Kernel, root: Gva, what: str, gaps: Gaps, limit: int = MAX
         else:
             break
     return found
+
+
+def are_linked(kernel: Kernel, root: Gva, nodes: Column) -> NDArray[np.bool_]:
+    """Which of these nodes are in the tree still: what they name as their parent, or the root, leads to them."""
+    words = kernel.read("rb_node", "__rb_parent_color", nodes)["__rb_parent_color"]
+    parents = words & ~np.uint64(COLOR_BITS)
+    children = kernel.read("rb_node", "rb_left rb_right", parents)
+    top = kernel.memory.u64(Gva(root + kernel.offset("rb_root", "rb_node")))
+    below = (children["rb_left"] == nodes) | (children["rb_right"] == nodes)
+    linked: NDArray[np.bool_] = np.where(parents == 0, nodes == np.uint64(top), below)
+    return linked

@@ -12,7 +12,7 @@ import numpy as np
 
 from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
-from vmon.core.errors import GuestDataError
+from vmon.core.errors import BadStructure, GuestDataError
 from vmon.core.records.deferred import TimerRecord
 from vmon.kernel.columns import Column
 from vmon.kernel.profile import Wants
@@ -26,6 +26,7 @@ HRTIMER_FIELDS = "node.expires function is_soft"
 TIMER_FIELDS = "entry.pprev expires function flags"
 WANTS = (
     rbtree.WANTS
+    | rbtree.PARENT_WANTS
     | percpu.WANTS
     | Wants(
         symbols=(
@@ -76,27 +77,52 @@ def _hrtimers(kernel: Kernel, where: Where, gaps: Gaps, cpu: int, base: Gva) -> 
     for number in range(clocks.count):
         place = base + clocks.offset + number * size
         clock = int(kernel.read_one("hrtimer_clock_base", "clockid", place)["clockid"][0])
-        # The tree's root is the first thing in what holds the active timers, its node the first in a timer.
-        nodes = rbtree.walk_tree(kernel, Gva(place + active), "hrtimers", gaps, MAX_TIMERS)
-        if not nodes:
-            continue
+        records += _timers_of_tree(
+            kernel, where, gaps, cpu, CLOCKS.get(clock, str(clock)), Gva(place + active)
+        )
+    return records
+
+
+def _timers_of_tree(
+    kernel: Kernel, where: Where, gaps: Gaps, cpu: int, clock: str, root: Gva
+) -> list[TimerRecord]:
+    """Timers of one clock that are in its tree still when they were read. A gap where some are not, time after time.
+
+    The tree's root is the first thing in what holds the active timers, its node the first in a timer.
+    """
+    records: list[TimerRecord] = []
+    for left in reversed(range(TRIES)):
+        seen = Gaps()
+        try:
+            nodes = rbtree.walk_tree(kernel, root, "hrtimers", seen, MAX_TIMERS)
+        except BadStructure:
+            if not left:
+                raise
+            continue  # it was turned meanwhile
         timers = np.array(nodes, dtype=np.uint64)
         columns = kernel.read("hrtimer", HRTIMER_FIELDS, timers)
-        pids = _sleepers(kernel, timers, columns["function"], "hrtimer_wakeup", "hrtimer_sleeper")
-        for row, function in enumerate(columns["function"].tolist()):
-            records.append(
-                TimerRecord(
-                    kind="hrtimer",
-                    cpu=cpu,
-                    clock=CLOCKS.get(clock, str(clock)),
-                    expires=int(columns.signed("node.expires")[row]),
-                    function=where.text(function),
-                    function_address=function,
-                    work=None,
-                    pid=pids[row],
-                    state=["soft"] if columns["is_soft"][row] else [],
-                )
+        functions = columns["function"]
+        pids = _sleepers(kernel, timers, functions, "hrtimer_wakeup", "hrtimer_sleeper")
+        linked = rbtree.are_linked(kernel, root, timers)
+        records = [
+            TimerRecord(
+                kind="hrtimer",
+                cpu=cpu,
+                clock=clock,
+                expires=int(columns.signed("node.expires")[row]),
+                function=where.text(int(functions[row])),
+                function_address=int(functions[row]),
+                work=None,
+                pid=pids[row],
+                state=["soft"] if columns["is_soft"][row] else [],
             )
+            for row in np.flatnonzero(linked).tolist()
+        ]
+        if not linked.all():
+            seen.add("timers", "torn", "no longer in the tree where they were met", int((~linked).sum()))
+        if not seen.records():
+            break
+    gaps.add_all(seen.records())
     return records
 
 
@@ -112,59 +138,50 @@ def _wheel(kernel: Kernel, where: Where, gaps: Gaps, cpu: int, first: Gva) -> li
         if int(columns["cpu"][0]) != cpu or away > MAX_CLOCK_AWAY:
             break
         vectors = layout["vectors"]
-        timers = _linked(kernel, gaps, Gva(base + vectors.offset), vectors.count)
-        records += _of_wheel(kernel, where, gaps, cpu, timers)
+        records += _timers_of(kernel, where, gaps, cpu, Gva(base + vectors.offset), vectors.count)
     return records
 
 
-def _linked(kernel: Kernel, gaps: Gaps, heads: Gva, count: int) -> Column:
+def _timers_of(
+    kernel: Kernel, where: Where, gaps: Gaps, cpu: int, heads: Gva, count: int
+) -> list[TimerRecord]:
     """Timers of one wheel that are linked where they were met. A gap where some are not, time after time."""
-    none: Column = np.zeros(0, dtype=np.uint64)
+    records: list[TimerRecord] = []
     for _ in range(TRIES):
-        seen, timers = Gaps(), none
+        seen = Gaps()
+        records = []
         try:
             met = walk_heads(kernel, heads, count, "timers", seen, MAX_TIMERS)
         except GuestDataError as error:
             seen.add("timers", "torn", error.message)
             continue
-        # What points to a timer says so itself; a timer that ran out on a stack is overwritten at once.
-        back = kernel.read("timer_list", TIMER_FIELDS, met)["entry.pprev"]
-        linked = kernel.memory.gather(back, 8).view("<u8").reshape(-1) == met
-        timers = met[linked]
+        columns = kernel.read("timer_list", TIMER_FIELDS, met)
+        functions = columns["function"]
+        pids = _sleepers(kernel, met, functions, "process_timeout", "process_timer")
+        works = _works(kernel, met, functions)
+        # What points to a timer it says itself; one that ran out on a stack is overwritten at once. Asked last of all.
+        linked = kernel.memory.gather(columns["entry.pprev"], 8).view("<u8").reshape(-1) == met
+        for row in np.flatnonzero(linked).tolist():
+            flags, work = int(columns["flags"][row]), works[row]
+            records.append(
+                TimerRecord(
+                    kind="timer",
+                    cpu=cpu,
+                    clock="jiffies",
+                    expires=int(columns["expires"][row]),
+                    function=where.text(int(functions[row])),
+                    function_address=int(functions[row]),
+                    work=None if work is None else where.text(work),
+                    pid=pids[row],
+                    state=[name for bit, name in FLAGS.items() if flags & bit],
+                )
+            )
         if linked.all() and not seen.records():
             break
         if not linked.all():
             seen.add("timers", "torn", "no longer linked where they were met", int((~linked).sum()))
     gaps.add_all(seen.records())
-    return timers
-
-
-def _of_wheel(kernel: Kernel, where: Where, gaps: Gaps, cpu: int, timers: Column) -> list[TimerRecord]:
-    columns = kernel.read("timer_list", TIMER_FIELDS, timers)
-    functions = columns["function"]
-    pids = _sleepers(kernel, timers, functions, "process_timeout", "process_timer")
-    works = _works(kernel, timers, functions, where)
-    return [
-        TimerRecord(
-            kind="timer",
-            cpu=cpu,
-            clock="jiffies",
-            expires=expires,
-            function=where.text(function),
-            function_address=function,
-            work=work,
-            pid=pid,
-            state=[name for bit, name in FLAGS.items() if flags & bit],
-        )
-        for expires, function, flags, pid, work in zip(
-            columns["expires"].tolist(),
-            functions.tolist(),
-            columns["flags"].tolist(),
-            pids,
-            works,
-            strict=True,
-        )
-    ]
+    return records
 
 
 def _sleepers(
@@ -179,11 +196,11 @@ def _sleepers(
     return [pid if wake else None for pid, wake in zip(pids, wakes, strict=True)]
 
 
-def _works(kernel: Kernel, timers: Column, functions: Column, where: Where) -> list[str | None]:
-    """What each delayed work runs; None for timers of another function."""
+def _works(kernel: Kernel, timers: Column, functions: Column) -> list[int | None]:
+    """The function that each delayed work runs; None for timers of another function."""
     if not kernel.has_symbol("delayed_work_timer_fn") or "delayed_work" not in kernel.profile.structs:
         return [None] * timers.size
     works = timers - np.uint64(kernel.offset("delayed_work", "timer"))
     runs = kernel.read("delayed_work", "work.func", works)["work.func"].tolist()
     delayed = (functions == np.uint64(kernel.symbol("delayed_work_timer_fn"))).tolist()
-    return [where.text(run) if is_delayed else None for run, is_delayed in zip(runs, delayed, strict=True)]
+    return [run if is_delayed else None for run, is_delayed in zip(runs, delayed, strict=True)]

@@ -91,13 +91,29 @@ static int range(int fd, int how, short type, off_t start, off_t length)
 	return fcntl(fd, how, &wanted);
 }
 
+/* Returns when a process sleeps. */
+static void until_asleep(pid_t pid)
+{
+	char path[64], text[512], *end;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (;; usleep(10000)) {
+		int fd = open(path, O_RDONLY);
+		ssize_t got = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		text[got > 0 ? got : 0] = 0;
+		end = strrchr(text, ')');
+		if (!end || end[2] == 'S')
+			return;
+	}
+}
+
 /* A process that waits for what is taken, of one kind. */
 static void waits(const char *folder, int kind)
 {
 	pid_t child = fork();
 	if (child) {
 		printf("%d\n", child);
-		usleep(200000);
+		until_asleep(child);
 		return;
 	}
 	switch (kind) {

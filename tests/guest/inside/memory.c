@@ -43,7 +43,23 @@ static void fill(unsigned char *at, const char *name, size_t page)
 }
 
 static long sleep_req[2] = {1000000, 0};
-static volatile int tid;
+static volatile int tid, module_tid;
+static volatile long turns;
+
+/* Returns when a thread sleeps, in another system call than ioctl. */
+static void until_asleep(int thread)
+{
+	char path[64], text[256];
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", thread);
+	for (;; usleep(1000)) {
+		int fd = open(path, O_RDONLY);
+		ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof(text));
+		if (fd >= 0)
+			close(fd);
+		if (got > 0 && text[0] != 'r' && memcmp(text, "16 ", 3))
+			return;
+	}
+}
 
 static void *blocked(void *unused)
 {
@@ -75,6 +91,7 @@ static void *in_module(void *unused)
 	int file = open("/dev/net/tun", O_RDWR);
 	(void)unused;
 	prctl(PR_SET_NAME, "m-module");
+	module_tid = (int)syscall(SYS_gettid);
 	if (file >= 0 && !ioctl(file, TUNSETIFF, &request))
 		read(file, packet, sizeof(packet));
 	for (;;)
@@ -86,8 +103,8 @@ static void *spinning(void *unused)
 {
 	(void)unused;
 	prctl(PR_SET_NAME, "m-spinning");
-	for (volatile long n = 0;; n++)
-		;
+	for (;;)
+		turns++;
 	return NULL;
 }
 
@@ -158,11 +175,16 @@ int main(int argc, char **argv)
 		usleep(1000);
 	fprintf(out, "blocked %d 0\n", tid);
 	fprintf(out, "request %lu 16\n", (unsigned long)sleep_req);
+	until_asleep(tid);
 	pthread_create(&thread, NULL, in_module, NULL);
-	usleep(50000);
-	if (argc > 1 && !strcmp(argv[1], "spin"))
+	while (!module_tid)
+		usleep(1000);
+	until_asleep(module_tid);
+	if (argc > 1 && !strcmp(argv[1], "spin")) {
 		pthread_create(&thread, NULL, spinning, NULL);
-	usleep(50000);
+		while (!turns)
+			usleep(1000);
+	}
 	fclose(out);
 	for (;;)
 		pause();

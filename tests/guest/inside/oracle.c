@@ -1,6 +1,7 @@
 /* Runs inside the guest and prints what its own /proc says: the truth that vmon's answers are compared with.
  *
- * For every process: the named files, the targets of the named links, every fd with its fdinfo, every thread's stat.
+ * For every process: the named files, the targets of the named links, every fd with its fdinfo, every thread's stat and
+ * status; then an empty file `end`, where it was still there.
  * A frame is `kind length path\n` and then the bytes; kind is f (file), l (link) or e (errno as text).
  */
 #define _GNU_SOURCE
@@ -83,6 +84,8 @@ static void thread_stat(const char *folder)
 
 	snprintf(path, sizeof(path), "%s/stat", folder);
 	file(path);
+	snprintf(path, sizeof(path), "%s/status", folder);
+	file(path);
 }
 
 static void process(const char *folder)
@@ -107,6 +110,9 @@ static void process(const char *folder)
 	each(path, file);
 	snprintf(path, sizeof(path), "%s/task", folder);
 	each(path, thread_stat);
+	snprintf(path, sizeof(path), "%s/end", folder);
+	if (!access(folder, F_OK))
+		frame('f', path, "", 0);
 }
 
 int main(void)

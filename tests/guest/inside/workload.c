@@ -1,7 +1,8 @@
 /* Runs inside the guest: one process of every kind that a process list can get wrong. Each waits for ever.
  *
  * `workload` starts them all and prints "ready"; `workload many N` starts N plain children; `workload storm SECONDS`
- * forks and exits as fast as it can; `workload kexec KERNEL INITRD ARGUMENTS` starts another kernel. Nothing here attacks anything: it only exists, in odd ways.
+ * forks and exits as fast as it can, or until there is a file /tmp/storm-end; `workload kexec KERNEL INITRD ARGUMENTS`
+ * starts another kernel. Nothing here attacks anything: it only exists, in odd ways.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -468,7 +469,7 @@ static void storm(int seconds)
 {
 	time_t until = time(NULL) + seconds;
 	long forks = 0;
-	while (time(NULL) < until) {
+	while (time(NULL) < until && access("/tmp/storm-end", F_OK)) {
 		pid_t child = fork();
 		if (!child) {
 			if (forks % 3 == 0)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from tests.unit.linux.small import Small
 from vmon.core.address import Gva
 from vmon.core.coverage import Gaps
 from vmon.core.errors import BadStructure
-from vmon.linux.rbtree import WANTS, walk_tree
+from vmon.linux.rbtree import PARENT_WANTS, WANTS, are_linked, walk_tree
 
 STRUCTS = {"rb_root": "rb_node:p", "rb_node": "__rb_parent_color:u64 rb_right:p rb_left:p"}
 WILD = 0xFFFF_C900_0000_0000
@@ -16,7 +17,7 @@ WILD = 0xFFFF_C900_0000_0000
 
 def made(count: int) -> tuple[Small, list[int]]:
     """A balanced tree of so many nodes, in order."""
-    small = Small(WANTS, STRUCTS, {"tree": 8})
+    small = Small(WANTS | PARENT_WANTS, STRUCTS, {"tree": 8})
     nodes = [small.new("rb_node") for _ in range(count)]
 
     def plant(low: int, high: int) -> int:
@@ -69,3 +70,23 @@ def test_trees_that_are_none() -> None:
     small.put(small.symbol("tree"), nodes[0])
     with pytest.raises(BadStructure, match="runs into itself"):
         walk(small)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_who_is_linked(count: int) -> None:
+    small, nodes = made(count)
+    root = Gva(small.symbol("tree"))
+
+    def linked() -> list[bool]:
+        return are_linked(small.kernel(), root, np.array(nodes, dtype=np.uint64)).tolist()
+
+    pairs = small.kernel().read("rb_node", "rb_left rb_right", np.array(nodes, dtype=np.uint64))
+    for parent, left, right in zip(nodes, pairs["rb_left"].tolist(), pairs["rb_right"].tolist(), strict=True):
+        for child in (left, right):
+            if child:
+                small.set(child, "rb_node", __rb_parent_color=parent | 1)
+    assert linked() == [True] * count
+    small.set(nodes[0], "rb_node", __rb_parent_color=WILD)
+    assert linked() == [False, *[True] * (count - 1)]
+    small.put(root, 0)
+    assert sum(linked()) == max(count - 2, 0), "the topmost is in no tree any more"

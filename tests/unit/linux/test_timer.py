@@ -164,6 +164,17 @@ def test_a_timer_that_is_gone_when_it_is_read() -> None:
     assert [(gap.what, gap.reason, gap.count) for gap in gaps.records()] == [("timers", "torn", 1)]
 
 
+def test_a_timer_of_a_tree_that_is_gone_when_it_is_read() -> None:
+    machine, gaps = Machine(OLD), Gaps()
+    small = machine.small
+    there, gone = (small.new("hrtimer", function=FUNCTION, node__expires=n) for n in (6000, 6001))
+    small.set(there, "rb_node", rb_right=gone)
+    small.set(gone, "rb_node", __rb_parent_color=WILD)
+    machine.arm(0, there)
+    assert [record.expires for record in machine.timers(gaps)] == [6000]
+    assert [(gap.what, gap.reason, gap.count) for gap in gaps.records()] == [("timers", "torn", 1)]
+
+
 def test_a_kernel_whose_timers_vmon_does_not_know() -> None:
     small, gaps = Small(WANTS, {}, SYMBOLS), Gaps()
     small.put(small.symbol("__cpu_online_mask"), 1)

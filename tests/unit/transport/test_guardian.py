@@ -22,7 +22,10 @@ from vmon.core.errors import TargetBusy, TargetError
 from vmon.transport.qemu import guard as guard_module
 from vmon.transport.qemu.guard import PROGRAM, Guard
 
-GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
+GREETING = (
+    b'{"event": "STOP", "timestamp": {}}\r\n'  # as QEMU now and then has it
+    b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
+)
 NEVER_NS = 1 << 62
 
 

@@ -27,7 +27,8 @@ from vmon.transport.qemu.guardian import STUB_NAME
 PROGRAM = Path(__file__).with_name("guardian.py")
 FOLDER_PREFIX = "vmon-gdb-"
 START_SECONDS = 10.0
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+"""Room for an overloaded host: no guest stands still while it is waited."""
 TURN_SECONDS = 3.0
 """Longer than the longest pause."""
 TURN_RETRY_SECONDS = 0.002

@@ -43,8 +43,9 @@ class Monitor:
         try:
             self._sock.settimeout(GREETING_SECONDS)
             self._connect(path)
-            if "QMP" not in self._line():
-                raise ValueError("no QMP")
+            while "QMP" not in (first := self._line()):
+                if "event" not in first:  # which may come before the greeting
+                    raise ValueError("no QMP")
             self._sock.settimeout(ANSWER_SECONDS)
             self.ask("qmp_capabilities")
         except BaseException:

@@ -178,13 +178,16 @@ class QmpConnection:
     def _start(self, sock: socket.socket) -> None:
         import asyncio  # noqa: PLC0415
 
-        from qemu.qmp import QMPClient, QMPError  # noqa: PLC0415
+        from qemu.qmp import QMPError  # noqa: PLC0415
+
+        from vmon.transport.qemu.client import Client  # noqa: PLC0415
 
         self._failures = (QMPError, EOFError, OSError)
         self._loop = asyncio.new_event_loop()
-        client = QMPClient()
+        client = Client()
         try:
-            self._run(client.connect(sock), GREETING_SECONDS)
+            # It has greeted, so this is its only client: what it takes longer for is a main loop that has much to do.
+            self._run(client.connect(sock), ANSWER_SECONDS)
         except BaseException:
             self._loop.close()
             raise
