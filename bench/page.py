@@ -1,6 +1,6 @@
-"""How the page fares in a browser with 2,000 processes: frames while it is scrolled and updated, how soon it tells.
+"""How the page fares in a browser with 2,000 processes: frames while it scrolls and is updated; how soon it tells.
 
-A headless Chromium without a GPU, on the same cores as guest and server: what a person's machine does is better.
+A headless Chromium without a GPU, on the same cores as the guest and the server: a person has it better.
 """
 
 from __future__ import annotations

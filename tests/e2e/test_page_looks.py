@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import Visit
-from tests.e2e.test_page import VM, start
+from tests.e2e.test_page import VM
 from vmon.lab.guest import LabGuest
 
 pytest.importorskip("playwright")
@@ -84,9 +84,14 @@ def busy(served_guest: LabGuest) -> LabGuest:
     return served_guest
 
 
-def open_details(page: Page, text: str) -> None:
-    page.locator(".virtual-row", has_text=text).first.click()
-    page.locator(".details-body .facts").first.wait_for()
+def open_details(page: Page, name: str) -> None:
+    for _ in range(20):
+        page.locator(".virtual-row:visible", has_text=name).first.click()
+        page.locator(".details-body .facts").first.wait_for()
+        if name in page.locator(".details h2").inner_text():
+            return
+        page.keyboard.press("Escape")  # the row moved from under the mouse: another process came or went
+    raise AssertionError(f"{name} can't be chosen")
 
 
 @pytest.mark.parametrize("window", [PHONE, WIDE], ids=["phone", "wide"])
@@ -168,12 +173,16 @@ def test_a_switch_for_light_and_dark(visitor: Visit) -> None:
     assert ground() != light, "the choice is kept"
 
 
-def test_motion_is_reduced_where_that_is_asked_for(busy: LabGuest, visitor: Visit) -> None:
-    page = visitor(reduced_motion="reduce").visit(VM)
-    start(busy, "sleep 5050")
-    row = page.locator(".virtual-row.fresh", has_text="sleep 5050")
-    row.wait_for()
-    assert row.evaluate("(row) => getComputedStyle(row).animationName") == "none"
+def test_motion_is_reduced_where_that_is_asked_for(visitor: Visit) -> None:
+    page = visitor(reduced_motion="reduce").sign_in()
+    name = """() => {
+        const row = document.createElement("div");
+        row.className = "fresh";
+        document.body.append(row);
+        return getComputedStyle(row).animationName;
+    }"""
+    assert page.evaluate(name) == "none"
+    assert visitor().sign_in().evaluate(name) == "appear"
 
 
 class Camera:
@@ -200,7 +209,7 @@ def test_pictures(busy: LabGuest, visitor: Visit, tmp_path: Path) -> None:
     page.locator("tr", has_text="secret.pem").wait_for()
     someone.go(VM, "events")
     page.locator(".link.live").wait_for()
-    page.locator(".virtual-row.refused", has_text="secret.pem").nth(2).wait_for()
+    page.locator(".virtual-row:visible.refused", has_text="secret.pem").nth(2).wait_for()
     page.locator(".toast").wait_for(state="detached")
     page.get_by_label("Search events").fill("shop")
     page.locator(".status", has_text="shown").wait_for()
@@ -218,7 +227,7 @@ def test_pictures(busy: LabGuest, visitor: Visit, tmp_path: Path) -> None:
     page.keyboard.press("Escape")
 
     someone.go(VM, "rules")
-    page.locator("td.number", has_text="\u00d7").first.wait_for()
+    page.locator("tr", has_text="secret.pem").locator("td.number").wait_for()
     camera.take(page, "rules")
 
     dark = visitor(viewport=screen, color_scheme="dark").visit(VM)
@@ -227,7 +236,7 @@ def test_pictures(busy: LabGuest, visitor: Visit, tmp_path: Path) -> None:
 
     phone = visitor(**PHONE, color_scheme="light")
     small = phone.visit(VM)
-    small.locator(".virtual-row", has_text="backup").wait_for()
+    small.locator(".virtual-row:visible", has_text="backup").wait_for()
     camera.take(small, "phone")
     open_details(small, "backup")
     small.get_by_role("tab", name="Timeline").click()

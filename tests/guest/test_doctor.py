@@ -21,6 +21,7 @@ NOT_HERE: dict[tuple[str, str], str] = {}
 # Low pages: before 5.13 Linux keeps the first 64 KiB alone. One page is SeaBIOS's stack, eight are the boot loader's.
 LEAST_PAGES = {"5.10": 14}
 MANY_PAGES = 0x8E
+ONE_PROBE_PAGES = 8
 
 
 def hooks(found: DoctorRecord) -> dict[str, HookRecord]:
@@ -38,10 +39,12 @@ def test_every_event_can_be_watched(guest: LabGuest, vm: vmon.VirtualMachine) ->
 
 def test_there_is_a_place(guest: LabGuest, vm: vmon.VirtualMachine) -> None:
     found = vm.doctor()
-    assert found.pages >= LEAST_PAGES.get(guest.record.series, MANY_PAGES)
+    # Another test may have had a probe in this guest, whose pages stay as they are.
+    kept = ONE_PROBE_PAGES if found.notes else 0
+    assert all(note.startswith("a dormant probe of this vmon") for note in found.notes)
+    assert found.pages + kept >= LEAST_PAGES.get(guest.record.series, MANY_PAGES)
     assert found.slot_entry_gpa
     assert found.obstacles == []
-    assert found.notes == []
     usable = [run for run in found.page_runs if not run.why]
     assert all(run.gpa >= 0x1000 and run.gpa + 4096 * run.pages <= 0x98000 for run in usable)
 

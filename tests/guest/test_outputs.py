@@ -13,17 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from syslog_rfc5424_parser import SyslogMessage
 
 import vmon
 from tests.guest.test_probe_kept import PATIENCE_S, PROGRAM, watching
-from tests.unit.export.test_cef import parse
-from tests.unit.export.test_ecs import flat
-from tests.unit.export.test_falco import SHAPE
-from tests.unit.export.test_jsonl import SCHEMAS
-from tests.unit.export.test_ocsf import VERSION, check
-from tests.unit.sinks.test_webhook import Server
 from vmon.core.ecs import Origin
 from vmon.core.errors import JournalBroken
 from vmon.core.rules import Rule
@@ -31,6 +23,19 @@ from vmon.export.chain import verify
 from vmon.export.formats import FORMATS
 from vmon.lab.guest import LabGuest
 from vmon.monitor.origin import origin_of
+
+pytest.importorskip("prometheus_client")
+pytest.importorskip("syslog_rfc5424_parser")
+
+from prometheus_client.parser import text_string_to_metric_families
+from syslog_rfc5424_parser import SyslogMessage
+
+from tests.unit.export.test_cef import parse
+from tests.unit.export.test_ecs import flat
+from tests.unit.export.test_falco import SHAPE
+from tests.unit.export.test_jsonl import SCHEMAS
+from tests.unit.export.test_ocsf import VERSION, check
+from tests.unit.sinks.test_webhook import Server
 
 WORK = "for n in $(seq 30); do cat /etc/hosts >/dev/null; done; ln -s a 'b\n\"] c=d|' && rm 'b\n\"] c=d|'"
 KERNELS = ("6.1.", "7.2.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -376,9 +377,16 @@ def test_a_policy_from_the_command_line(guest: LabGuest, probed: vmon.VirtualMac
     )
     program = "from vmon.cli import main; main()"
 
-    def run(*words: str) -> subprocess.Popen[str]:
+    @contextlib.contextmanager
+    def run(*words: str) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, "-c", program, *words]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+            try:
+                yield started
+            except BaseException:
+                # Else a check that fails waits for its end, for ever.
+                started.kill()
+                raise
 
     with run("guard", guest.name, str(policy), "--answer", "deny", "-o", "jsonl") as guard:
         deadline = time.monotonic() + PATIENCE_S

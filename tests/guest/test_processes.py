@@ -102,7 +102,8 @@ def test_cpu_times(bracket: Bracket) -> None:
 def test_busy_process_shows_its_second_of_cpu(bracket: Bracket) -> None:
     record = next(record for record in bracket.records.values() if record.name == "w-was-busy")
     told = sum(bracket.before.counters(record.pid).values()) / TICKS
-    assert told >= 0.4
+    # It used 0.4 s; of both of its times the guest tells whole ticks.
+    assert told >= 0.4 - 2 / TICKS
     assert abs(record.user_time + record.system_time - told) <= 0.02
 
 

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import vmon
 from tests.guest.conftest import say
 from vmon.core.errors import NotSupported
 from vmon.lab.guest import LabGuest
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("uvicorn")
 
 PATIENCE_S = 60.0
 API = "http://vmon/api/v1"

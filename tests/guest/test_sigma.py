@@ -24,6 +24,8 @@ from vmon.monitor.stream import EventStream
 KERNELS = ("6.1", "7.2")
 """How a rule is judged does not depend on the kernel: one of the old, one of the new."""
 PATIENCE_S = 60
+pytest.importorskip("sigma")
+
 PROGRAM = "from vmon.cli import main; main()"
 
 RULES = {

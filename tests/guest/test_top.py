@@ -11,9 +11,13 @@ import pytest
 
 import vmon
 from tests.guest.conftest import Guests, say
-from tests.guest.screen import Terminal
 from vmon.core.errors import NotSupported
 from vmon.lab.guest import LabGuest
+
+pytest.importorskip("pyte")
+pytest.importorskip("textual")
+
+from tests.guest.screen import Terminal
 
 KERNEL = "6.1"
 """What the kernel is makes no difference here: the readers and the probe have tests of their own."""

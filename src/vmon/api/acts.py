@@ -106,7 +106,7 @@ def quarantine(asked: Asked) -> list[RuleRecord]:
     """The rules that hold it."""
     pid = require_key(asked)
     put_in(asked.served, asked.vm)
-    return asked.vm.quarantine(pid, force=asked.body.force)
+    return asked.vm.quarantine(pid, key=asked.body.key, force=asked.body.force)
 
 
 def add_rules(asked: Asked) -> list[RuleRecord]:
@@ -149,7 +149,7 @@ ROWS = (
         name="process_release",
         method="POST",
         path=f"{PROCESS}/release",
-        call=lambda asked: Dropped(dropped=asked.vm.release(require_key(asked))),
+        call=lambda asked: Dropped(dropped=asked.vm.release(require_key(asked), key=asked.body.key)),
         returns=Dropped,
         body=KeyBody,
         role="operator",

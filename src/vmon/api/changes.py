@@ -1,6 +1,6 @@
 """The processes of a guest as they come and go, told to all who follow them; the guest is looked at for all at once.
 
-Compares snapshots four times a second while somebody follows, less often where a look takes long, and not at all else.
+Compares snapshots four times a second while somebody follows, less often where a look costs much, and not at all else.
 Reads the guest, changes nothing; what lives between two looks is not seen.
 """
 

@@ -47,6 +47,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The message, a sentence."""
     hint: str = ""
     """What to do about it."""
+    problems: list[str] = []
+    """All that is wrong with a policy, FILE:LINE first."""
     type: str = "about:blank"
 
 
@@ -82,7 +84,11 @@ def status_of(kind: type[errors.VmonError]) -> int:
 def problem_of(error: errors.VmonError) -> Problem:
     """An error of the tree as a problem."""
     return Problem(
-        title=type(error).__name__, status=status_of(type(error)), detail=error.message, hint=error.hint
+        title=type(error).__name__,
+        status=status_of(type(error)),
+        detail=error.message,
+        hint=error.hint,
+        problems=list(error.problems) if isinstance(error, errors.PolicyError) else [],
     )
 
 

@@ -168,6 +168,7 @@ ROWS = (
     _view("workqueues", deferred.WorkqueueRecord),
     _view("worker_pools", deferred.WorkerPoolRecord),
     _view("meminfo", machine.MemoryRecord),
+    _view("load", machine.LoadRecord),
     _view("cpus", machine.CpuRecord),
     _view(
         "check",

@@ -16,8 +16,8 @@ from types import FrameType
 import click
 
 from vmon.cli.live import Shown, shown, since, tell_counts
-from vmon.cli.outputs import opened
 from vmon.cli.output import cell
+from vmon.cli.outputs import opened
 from vmon.core.detection import Detection
 from vmon.core.errors import PolicyError, UsageError, VmonError
 from vmon.core.events import Answer, Event, EventCounts

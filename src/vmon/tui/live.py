@@ -160,11 +160,11 @@ class LiveSource:
         self._process(row)
         vm = self._machine
         if verb == "release":
-            vm.release(row.pid)
+            vm.release(row.pid, key=row.key)
             return f"{row.name} ({row.pid}) is free"
         self._put_in()
         if verb == "quarantine":
-            rules = vm.quarantine(row.pid)
+            rules = vm.quarantine(row.pid, key=row.key)
             self._quarantined = True
             return f"{row.name} ({row.pid}) is in quarantine: {len(rules)} rules, which stay when this screen ends"
         act = vm.signal(row.pid, SIGNALS[verb], key=row.key)

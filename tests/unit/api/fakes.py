@@ -169,10 +169,10 @@ class FakeVm(VirtualMachine):
             key=record.key, pid=pid, name=record.name, signal=number, done=True, outcome="sent", took_ms=1.0
         )
 
-    def quarantine(self, pid: int, *, force: bool = False) -> list[RuleRecord]:
+    def quarantine(self, pid: int, *, key: str = "", force: bool = False) -> list[RuleRecord]:
         return self.add_rules([Rule(events=("process.exec",), tree=self.process(pid).key)])
 
-    def release(self, pid: int) -> int:
+    def release(self, pid: int, *, key: str = "") -> int:
         raise NoSuchProcess(f"process {pid} is not in quarantine")
 
     def add_rules(self, rules: Sequence[Rule]) -> list[RuleRecord]:
@@ -184,6 +184,10 @@ class FakeVm(VirtualMachine):
         self.in_force += added
         self.done.append(("rules", len(added)))
         return added
+
+    def exchange_rules(self, numbers: Sequence[int], rules: Sequence[Rule]) -> list[RuleRecord]:
+        self.in_force = [record for record in self.in_force if record.number not in numbers]
+        return self.add_rules(rules)
 
     def drop_rules(self, *numbers: int) -> None:
         self._require_probe()

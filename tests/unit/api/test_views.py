@@ -26,6 +26,7 @@ IN_A_PROGRAM = {
     "is_live": "GET the guest: live",
     "reboots": "GET the guest: reboots",
     "acting": "a lock",
+    "exchange_rules": "PUT policy",
     "cgroup_of": "a policy's container",
     "rules_digest": "how vmon notices other rules",
     "rules_written": "how vmon notices its own rules",

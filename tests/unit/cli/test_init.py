@@ -62,6 +62,7 @@ KINDS = [
 WITH_A_MESSAGE_OF_THEIR_OWN: dict[type, tuple[Any, ...]] = {
     errors.PhysReadError: (0x1000, 8),
     errors.CodeDiffers: (0x1000, b"a", b"b"),
+    errors.PolicyError: (["p.yaml:1: so", "p.yaml:2: so"],),
 }
 
 

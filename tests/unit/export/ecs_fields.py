@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[str, bool]] = {
     "process.name": ("keyword", False),
     "process.parent.pid": ("long", False),
     "process.pid": ("long", False),
+    "process.previous.executable": ("keyword", False),
     "process.thread.id": ("long", False),
     "rule.description": ("keyword", False),
     "rule.id": ("keyword", False),

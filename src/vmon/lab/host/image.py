@@ -33,7 +33,7 @@ DEBIAN = (
     "qemu-system-x86",
     "seabios",
 )
-TESTS = ("hypothesis>=6.115", "pytest>=8.3,<9.2", "pytest-xdist>=3.6")
+TESTS = ("hypothesis>=6.115", "pytest>=8.3,<9.2", "pytest-timeout>=2.3", "pytest-xdist>=3.6")
 LIMITS = ("numpy<2.4",)
 """Later ones are built for CPUs with cmpxchg16b, which the emulated one must lack (matrix.HOST)."""
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")

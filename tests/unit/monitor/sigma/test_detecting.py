@@ -81,7 +81,7 @@ def test_what_rules_say_of_events(tmp_path: Path, rules: SigmaRules) -> None:
             execs("/bin/nc", sequence=1),
             execs("/bin/ls", sequence=2),
             execs("/bin/nc", sequence=3, uid=33),
-            event(1, name="process.exit", sequence=4),
+            event(1, name="process.exec", exe="/bin/other", cmdline=["other"], sequence=4),
             execs("/bin/nc", sequence=5),
         ]
     )

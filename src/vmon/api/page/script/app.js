@@ -10,6 +10,7 @@ import * as link from "./link.js";
 import * as route from "./route.js";
 import * as settings from "./settings.js";
 import { signInView } from "./signin.js";
+import { printable } from "./text.js";
 import * as toast from "./toast.js";
 import { vmView } from "./vm.js";
 import { vmsView } from "./vms.js";
@@ -104,7 +105,7 @@ function show() {
     }
     const here = route.parse(location.hash);
     if (here.view === "vm") {
-        document.title = `${here.vm} · ${here.tab} · vmon`;
+        document.title = `${printable(here.vm)} · ${here.tab} · vmon`;
         const view = replace(`vm/${here.vm}`, () => vmView(here.vm));
         view.go(here);
     } else {
