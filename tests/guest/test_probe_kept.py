@@ -350,8 +350,12 @@ def test_handlers_and_loops_of_a_guest_that_reboots() -> None:
             return vmon.DENY
 
         assert guest.run("cat /etc/hosts").status == 1
-        reset(guest)
         deadline = time.monotonic() + PATIENCE_S
+        # Within a tenth of a second it has seen which rules there are to put in again.
+        while vm.hub._keeper._written != vm.rules_written:  # type: ignore[union-attr]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        reset(guest)
         while "vmon.installed" not in notices:
             assert time.monotonic() < deadline, notices
             time.sleep(0.1)

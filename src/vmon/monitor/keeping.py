@@ -184,6 +184,9 @@ class Keeper:
                 # Of a guest that reboots, or that breaks its probe: the next look tells which.
                 time.sleep(left)
                 self._check_at = 0.0
+            if self._vm.rules_written != self._written:
+                # Rules that this program has just written are to outlive a reboot too.
+                self._check_at = 0.0
             if time.monotonic() >= self._check_at and self._same_kernel():
                 self._check_at = time.monotonic() + CHECK_S
                 # What changes while it is looked at is looked at again.
@@ -242,6 +245,8 @@ class Keeper:
             self._digest = digest
             count = len(self._rules)
             self._notice("vmon.rules", f"other rules are in force, by another vmon or by the guest: {count}")
+        elif record.intact:
+            self._written = self._vm.rules_written
 
     def _put_right(self) -> None:
         taken_out = any(found.what == "probe" for found in self._known)
