@@ -47,8 +47,8 @@ def test_session(run_folder: dict[str, str], tmp_path: Path) -> None:
         words = [pid_of(EXAMPLES[word], run_folder) if word in EXAMPLES else word for word in words[1:]]
         words = [str(TOP / word) if word.startswith("examples/") else word for word in words]
         busy = (
-            subprocess.Popen([VMON, "lab", "run", "web1", "--", "sleep", "1"], env=run_folder)
-            if "watch" in words
+            subprocess.Popen([VMON, "lab", "run", words[1], "--", "sleep", "1"], env=run_folder)
+            if words[0] == "watch"
             else None
         )
         done = subprocess.run(

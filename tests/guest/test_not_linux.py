@@ -16,6 +16,7 @@ import pytest
 
 import vmon
 from tests.guest.conftest import PATIENCE_S
+from vmon.cli.hints import hint_of
 from vmon.core.errors import GuestEncrypted, IdentifyError, NoKernelYet, NotLinux
 from vmon.transport.qemu.qmp import QmpConnection
 
@@ -70,7 +71,7 @@ def assert_says(target: str, error: type[IdentifyError]) -> None:
     assert done.returncode == error.exit_code
     assert done.stdout == ""
     assert done.stderr.startswith("vmon: ")
-    assert len(done.stderr.splitlines()) == 1 + bool(caught.value.hint)
+    assert len(done.stderr.splitlines()) == 1 + bool(hint_of(caught.value))
 
 
 def test_guest_in_its_firmware(tmp_path: Path) -> None:
