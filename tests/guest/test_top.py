@@ -75,7 +75,10 @@ def test_it_shows_ends_and_follows(lab: LabGuest) -> None:
         say(lab, "cat /etc/passwd >/dev/null")
         terminal.wait_for(r"file\.open +\d+ +0 cat +/etc/passwd")
 
-        terminal.resize(120, 30)
+        # As a window that is dragged: one size after another, and the last is what is drawn.
+        for columns in (100, 119, 120):
+            terminal.resize(columns, 30)
+            terminal.wait_for(r"START +(TIME )?.*COMMAND")
         terminal.wait_for(r"START +TIME .*NAME +COMMAND")
         terminal.type("q")
         assert terminal.end() == 0
