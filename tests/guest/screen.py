@@ -33,7 +33,9 @@ class Terminal:
         self.raw = b""
         """Everything that was written."""
         code = "import sys; from vmon.cli import main; sys.argv[0] = 'vmon'; main()"
-        given = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLORTERM")}
+        # COLUMNS and LINES, which pytest's workers have, would be the size whatever the terminal says.
+        left_out = ("NO_COLOR", "COLORTERM", "COLUMNS", "LINES")
+        given = {name: value for name, value in os.environ.items() if name not in left_out}
         given |= {"TERM": "xterm", **(environment or {})}
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
