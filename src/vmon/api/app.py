@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from vmon.api import acts, content, metrics, policies, probing, processes, streams, views
-from vmon.api.encode import encode
 from vmon.api.endpoints import caller_of, endpoint, query_of
 from vmon.api.gate import Gate, Rules
 from vmon.api.hosts import Hosted
@@ -25,6 +24,7 @@ from vmon.api.signin import sign_in, sign_out
 from vmon.api.static import page_file, read_page
 from vmon.api.table import PREFIX, VM, NoQuery, Row, listed
 from vmon.core.errors import VmonError
+from vmon.export.document import json_bytes
 
 ROWS: tuple[Row, ...] = (
     *probing.ROWS,
@@ -46,7 +46,7 @@ def our_version() -> str:
 
 def json(value: object) -> Response:
     """An answer."""
-    return Response(encode(value), media_type="application/json")
+    return Response(json_bytes(value), media_type="application/json")
 
 
 async def guests(request: Request) -> Response:
@@ -148,5 +148,5 @@ def make_app(hosted: Hosted, rules: Rules, *, read_only: bool = False) -> Gate:
     gate = Gate(app, rules, sessions)
     app.state.pool, app.state.hosted, app.state.sessions, app.state.gate = hosted.pool, hosted, sessions, gate
     app.state.read_only, app.state.page = read_only, read_page()
-    app.state.openapi = encode(make_openapi(ROWS, content.DOWNLOADS, our_version()))
+    app.state.openapi = json_bytes(make_openapi(ROWS, content.DOWNLOADS, our_version()))
     return gate

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from vmon.api.broadcast import Broadcast, Lost, Told
-from vmon.api.encode import encode
+from vmon.api.broadcast import Broadcast
 from vmon.api.feed import require_probe
 from vmon.api.pool import Served
 from vmon.api.problems import Refused
-from vmon.api.sse import BEAT, frame
+from vmon.api.sse import frame, frames_of
 from vmon.core.events import Answer, Event
 from vmon.core.rules import Fallback
+from vmon.export.document import json_bytes
 
 if TYPE_CHECKING:
     from vmon.monitor.answering import Answerer
@@ -109,23 +109,16 @@ class AskFeed:
         try:
             await self._begin()
             place = self._told.now
-            yield frame("begin", encode(self.counts))
+            yield frame("begin", json_bytes(self.counts))
             for waiting in list(self._waiting.values()):
-                yield frame("ask", encode(_left(waiting)))
-            async with aclosing(self._told.follow(place)) as batches:
-                async for batch in batches:
-                    yield b"".join(self._frame(told) for told in batch) or BEAT
-                    if any(isinstance(told, Told) and told.name == "end" for told in batch):
-                        return
+                yield frame("ask", json_bytes(_left(waiting)))
+            async with aclosing(frames_of(self._told, place)) as frames:
+                async for data in frames:
+                    yield data
         finally:
             self._followers -= 1
             if not self._followers:
                 await asyncio.shield(self._end_if_alone())
-
-    def _frame(self, told: Told | Lost) -> bytes:
-        if isinstance(told, Lost):
-            return frame("lost", encode({"count": told.count}))
-        return frame(told.name, told.data, self._told.id_of(told))
 
     async def _begin(self) -> None:
         async with self._changing:
@@ -168,7 +161,7 @@ class AskFeed:
         )
         waiting = _Waiting(record, asyncio.get_running_loop().create_future(), until)
         self._waiting[record.id] = waiting
-        self._told.put("ask", encode(_left(waiting)))
+        self._told.put("ask", json_bytes(_left(waiting)))
         said: Answer | None = None
         with contextlib.suppress(TimeoutError):
             said = await asyncio.wait_for(waiting.answer, max(until - time.monotonic(), 0))
@@ -178,7 +171,7 @@ class AskFeed:
             self._over.popitem(last=False)
         if said is None:
             self._unanswered += 1
-        self._told.put("done", encode(DoneRecord(id=record.id, answer=said or "late")))
+        self._told.put("done", json_bytes(DoneRecord(id=record.id, answer=said or "late")))
         return said or fallback
 
     def answer(self, number: str, answer: Answer) -> DoneRecord:

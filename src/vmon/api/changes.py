@@ -14,13 +14,13 @@ from contextlib import aclosing
 import msgspec
 
 from vmon.api.broadcast import Broadcast, Lost, Told
-from vmon.api.encode import encode
 from vmon.api.pool import Served
 from vmon.api.problems import problem_of
 from vmon.api.sse import BEAT, frame
 from vmon.core.coverage import GapRecord
 from vmon.core.errors import TargetError, TargetGone, VmonError
 from vmon.core.records.process import ProcessRecord
+from vmon.export.document import json_bytes
 from vmon.monitor.machine import VirtualMachine
 
 LOOK_S = 0.25
@@ -116,7 +116,9 @@ class ProcessFeed:
                     return
 
     def _snapshot(self) -> bytes:
-        return frame("snapshot", encode({"coverage": self._coverage, "records": list(self._table.values())}))
+        return frame(
+            "snapshot", json_bytes({"coverage": self._coverage, "records": list(self._table.values())})
+        )
 
     async def _look(self) -> None:
         """Ends when nobody follows any more, or when the guest is gone."""
@@ -129,13 +131,13 @@ class ProcessFeed:
             try:
                 (after, self._coverage), used_s = await self._served.call(_timed_look)
             except TargetGone as error:
-                self._told.put("end", encode({"why": error.message}))
+                self._told.put("end", json_bytes({"why": error.message}))
                 return
             except VmonError as error:
                 # A guest that boots has no processes yet: it is said once, and looked for on.
                 if error.message != trouble:
                     trouble = error.message
-                    self._told.put("problem", encode(problem_of(error)))
+                    self._told.put("problem", json_bytes(problem_of(error)))
                 if isinstance(error, TargetError):
                     await asyncio.sleep(self._look_s)
                 continue
@@ -147,7 +149,7 @@ class ProcessFeed:
             before = began
             self._table = after
             if changes.started or changes.changed or changes.ended:
-                self._told.put("changes", encode(changes))
+                self._told.put("changes", json_bytes(changes))
 
     async def close(self) -> None:
         """Look no more."""

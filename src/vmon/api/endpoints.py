@@ -14,7 +14,6 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vmon.api.encode import encode
 from vmon.api.gate import Caller
 from vmon.api.pool import Pool, Served
 from vmon.api.problems import Refused
@@ -22,6 +21,7 @@ from vmon.api.table import Asked, Row, listed
 from vmon.api.tokens import Role
 from vmon.core.errors import UsageError
 from vmon.core.text import printable
+from vmon.export.document import json_bytes
 from vmon.monitor.machine import VirtualMachine
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -59,7 +59,7 @@ def endpoint(row: Row) -> Endpoint:
 
         def on_thread(vm: VirtualMachine) -> bytes:
             found = row.call(Asked(vm, served, path, query, body))
-            return encode(found if isinstance(found, dict) or not row.many else listed(found))
+            return json_bytes(found if isinstance(found, dict) or not row.many else listed(found))
 
         data = await served.call(on_thread)
         if row.changes:

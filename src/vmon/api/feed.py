@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from vmon.api.broadcast import Broadcast, Lost, Told
-from vmon.api.encode import encode
+from vmon.api.broadcast import Broadcast, Told
 from vmon.api.pool import Served
-from vmon.api.sse import BEAT, frame
+from vmon.api.sse import frame, frames_of
 from vmon.core.errors import VmonError
 from vmon.core.events import Event
 from vmon.core.records.probe import NoticeRecord
+from vmon.export.document import json_bytes
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import NAMES
 
@@ -83,14 +83,12 @@ class EventFeed:
             if last_id:
                 behind = self._told.place(last_id)
                 if behind is None:
-                    yield frame("lost", encode({"count": None}))
+                    yield frame("lost", json_bytes({"count": None}))
                 else:
                     place = behind
-            async with aclosing(self._told.follow(place, chosen)) as batches:
-                async for batch in batches:
-                    yield b"".join(self._frame(told) for told in batch) or BEAT
-                    if any(isinstance(told, Told) and told.name == "end" for told in batch):
-                        return
+            async with aclosing(frames_of(self._told, place, chosen)) as frames:
+                async for data in frames:
+                    yield data
         finally:
             self._followers -= 1
             self._linger()
@@ -101,11 +99,6 @@ class EventFeed:
                 self._lingering.cancel()
             loop = asyncio.get_running_loop()
             self._lingering = loop.call_later(self._linger_s, self._end_if_alone)
-
-    def _frame(self, told: Told | Lost) -> bytes:
-        if isinstance(told, Lost):
-            return frame("lost", encode({"count": told.count}))
-        return frame(told.name, told.data, self._told.id_of(told))
 
     async def _begin(self, names: frozenset[str]) -> int:
         """See to it that these kinds are taken; the place from which on they are told."""
@@ -138,19 +131,19 @@ class EventFeed:
 
     def _hear(self, loop: asyncio.AbstractEventLoop, notice: NoticeRecord) -> None:
         with suppress(RuntimeError):  # a loop that has ended hears nothing
-            loop.call_soon_threadsafe(self._told.put, "notice", encode(notice), notice)
+            loop.call_soon_threadsafe(self._told.put, "notice", json_bytes(notice), notice)
 
     async def _take(self, subscription: Subscription) -> None:
         lost, why = 0, "the watching ended"
         try:
             async for event in subscription:
-                self._told.put("event", encode(event), event)
+                self._told.put("event", json_bytes(event), event)
                 if subscription.lost > lost:
-                    self._told.put("lost", encode({"count": subscription.lost - lost}))
+                    self._told.put("lost", json_bytes({"count": subscription.lost - lost}))
                     lost = subscription.lost
         except VmonError as error:
             why = error.message
-        self._told.put("end", encode({"why": why}))
+        self._told.put("end", json_bytes({"why": why}))
         self._served.watched = False
 
     def _end_if_alone(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
-from vmon.api.encode import encode
 from vmon.core import errors
+from vmon.export.document import json_bytes
 
 STATUS: dict[type[errors.VmonError], int] = {
     errors.VmonError: 500,
@@ -94,4 +94,4 @@ def problem_of(error: errors.VmonError) -> Problem:
 
 def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """A problem as an answer."""
-    return Response(encode(problem), problem.status, headers, media_type="application/problem+json")
+    return Response(json_bytes(problem), problem.status, headers, media_type="application/problem+json")

@@ -6,11 +6,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vmon.api.encode import encode
 from vmon.api.endpoints import body_of
 from vmon.api.gate import Caller, Gate
 from vmon.api.problems import Refused
 from vmon.api.sessions import COOKIE, LONGEST_S, Sessions
+from vmon.export.document import json_bytes
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ async def sign_in(request: Request) -> Response:
     if role is None:
         raise Refused(401, "WrongToken", "this is no token of this server")
     cookie, session = sessions.begin(role)
-    answer = Response(encode(SignedIn(role=role, csrf=session.csrf)), media_type="application/json")
+    answer = Response(json_bytes(SignedIn(role=role, csrf=session.csrf)), media_type="application/json")
     answer.set_cookie(
         COOKIE,
         cookie,

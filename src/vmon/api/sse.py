@@ -6,16 +6,17 @@ Pure, but for the waiting. Data is one line of JSON; nothing of a guest can begi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from vmon.api.encode import encode
+from vmon.api.broadcast import Broadcast, Lost, Told
 from vmon.api.problems import Refused
+from vmon.export.document import json_bytes
 
 MAX_STREAMS = 128
 MAX_STREAMS_CLIENT = 24
@@ -30,7 +31,24 @@ def frame(name: str, data: bytes, number: str = "") -> bytes:
 
 def end(why: str) -> bytes:
     """The last event of a stream."""
-    return frame("end", encode({"why": why}))
+    return frame("end", json_bytes({"why": why}))
+
+
+async def frames_of(
+    told: Broadcast, place: int, wanted: Callable[[Told], bool] = lambda _: True
+) -> AsyncGenerator[bytes]:
+    """What is told from a place on, as frames, several at once; until the end is told."""
+    async with aclosing(told.follow(place, wanted)) as batches:
+        async for batch in batches:
+            yield b"".join(_frame(told, item) for item in batch) or BEAT
+            if any(isinstance(item, Told) and item.name == "end" for item in batch):
+                return
+
+
+def _frame(told: Broadcast, item: Told | Lost) -> bytes:
+    if isinstance(item, Lost):
+        return frame("lost", json_bytes({"count": item.count}))
+    return frame(item.name, item.data, told.id_of(item))
 
 
 class Streams:

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vmon.api.asks import AnswerBody
-from vmon.api.encode import encode
 from vmon.api.endpoints import body_of, log_change, query_of, require, served_of
 from vmon.api.feed import REFUSED
 from vmon.api.hosts import Hosted
@@ -16,6 +15,7 @@ from vmon.api.table import NoQuery
 from vmon.api.views import words
 from vmon.core.errors import UsageError
 from vmon.core.events import Event
+from vmon.export.document import json_bytes
 
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,11 +91,11 @@ async def answer(request: Request) -> Response:
     hosted, served = hosted_of(request), await served_of(request)
     done = hosted.feeds(served).asks.answer(request.path_params["id"], body.answer)
     log_change(caller, request)
-    return Response(encode(done), media_type="application/json")
+    return Response(json_bytes(done), media_type="application/json")
 
 
 async def counts(request: Request) -> Response:
     """How many asks there were."""
     require(request, "viewer")
     hosted, served = hosted_of(request), await served_of(request)
-    return Response(encode(hosted.feeds(served).asks.counts), media_type="application/json")
+    return Response(json_bytes(hosted.feeds(served).asks.counts), media_type="application/json")

@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -21,9 +21,13 @@ from vmon.core.told import Told
 from vmon.export.document import indented
 from vmon.export.formats import FORMATS, encoder
 from vmon.export.jsonl import document
+from vmon.export.sentence import object_words
 from vmon.monitor.acts import RING_BYTES
 from vmon.monitor.machine import VirtualMachine
 from vmon.monitor.stream import EventStream
+
+if TYPE_CHECKING:
+    from vmon.monitor.keeping import Keeper
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,11 +184,10 @@ def show_kept(
     """
     from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
 
-    keeper: Keeper | None = None
     with outputs_of(vm) as outputs, shown(output, outputs) as out:
-        before: list[EventCounts] = []
-        try:
-            keeper = Keeper(
+
+        def keeper_of() -> Keeper:
+            return Keeper(
                 vm,
                 stream_of,
                 out.notice,
@@ -193,19 +196,43 @@ def show_kept(
                 repair=repair,
                 put_in=put_in,
             )
-            before = keeper.counts()
-            outputs.follow(keeper)
-            for event in keeper.follow(seconds):
+
+        def see(batch: list[Event]) -> None:
+            for event in batch:
                 if wanted(event):
                     show(out, event)
-        except KeyboardInterrupt:
-            click.echo(err=True)
-        finally:
-            if keeper is not None:
-                counts = since(before, keeper.stop())
-                for count in counts:
-                    tell_counts(count)
-                outputs.tell_lost(counts)
+
+        return watch(keeper_of, outputs, seconds, see)
+
+
+def watch(
+    keeper_of: Callable[[], Keeper],
+    outputs: Outputs,
+    seconds: float | None,
+    see: Callable[[list[Event]], None],
+    ending: Callable[[], None] = lambda: None,
+) -> bool:
+    """Hand over what happens until the end; whether the probe was tampered with. `ending` is called however it ends.
+
+    What was lost is told, here and in the outputs.
+    """
+    keeper: Keeper | None = None
+    before: list[EventCounts] = []
+    try:
+        keeper = keeper_of()
+        before = keeper.counts()
+        outputs.follow(keeper)
+        for batch in keeper.batches(seconds):
+            see(batch)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+    finally:
+        ending()
+        if keeper is not None:
+            counts = since(before, keeper.stop())
+            for count in counts:
+                tell_counts(count)
+            outputs.tell_lost(counts)
     return keeper is not None and keeper.tampered
 
 
@@ -271,23 +298,7 @@ def detection_line(detection: Detection) -> str:
 
 def detail(event: Event) -> str:
     """The object of an event."""
-    words: list[str] = []
-    if event.cmdline:
-        words.append(" ".join(event.cmdline))
-    elif event.path is not None:
-        words.append(event.path)
-    if event.new_path is not None:
-        words.append(f"-> {event.new_path}")
-    if event.address is not None:
-        host = f"[{event.address}]" if ":" in event.address else event.address
-        words.append(f"{event.protocol} {host}:{event.port}")
-    if event.signal is not None:
-        words.append(f"signal {event.signal}")
-    if event.target_pid is not None:
-        words.append(f"pid {event.target_pid}")
-    if event.exit_code is not None:
-        code, signal = event.exit_code >> 8, event.exit_code & 0x7F
-        words.append(f"by signal {signal}" if signal else f"status {code}")
+    words = object_words(event)
     if event.new_uid is not None and event.event == "process.setuid":
         words.append(f"uid {event.new_uid} euid {event.new_euid}")
     if event.cut:

@@ -42,7 +42,7 @@ def _storable(value: object) -> object:
     if isinstance(value, str):
         return value if value.isascii() else storable(value)
     if isinstance(value, dict):
-        return {key: _storable(item) for key, item in value.items()}
+        return {_storable(key): _storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_storable(item) for item in value]
     return value

@@ -29,10 +29,11 @@ def sentence(record: Told) -> str:
 def _of_event(event: Event) -> str:
     verdict = "" if event.verdict == "allowed" else f": {event.verdict}"
     who = f"{event.name} (pid {event.pid}, uid {event.uid})"
-    return f"{event.event} by {who} {_object(event)}".rstrip() + verdict
+    return f"{event.event} by {who} {' '.join(object_words(event))}".rstrip() + verdict
 
 
-def _object(event: Event) -> str:
+def object_words(event: Event) -> list[str]:
+    """What an event was done to, in words; text of the guest as it is."""
     words: list[str] = []
     if event.cmdline:
         words.append(" ".join(event.cmdline))
@@ -49,7 +50,7 @@ def _object(event: Event) -> str:
     if event.exit_code is not None:
         code, signal = event.exit_code >> 8, event.exit_code & 0x7F
         words.append(f"by signal {signal}" if signal else f"status {code}")
-    return " ".join(words)
+    return words
 
 
 def endpoint(event: Event) -> str:

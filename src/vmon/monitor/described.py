@@ -14,6 +14,18 @@ PATHS = ("file.path", "file.name", "file.directory", "file.extension")
 
 
 def described(event: Event, known: Known) -> ecs.Fields:
+    """The fields of `with_others`, and of a rename or a link those of both paths."""
+    found = with_others(event, known)
+    if event.path is not None and event.new_path is not None:
+        both = [ecs.of_path(path) for path in (event.path, event.new_path)]
+        for name in PATHS:
+            words = [str(one[name]) for one in both if name in one]
+            if words:
+                found[name] = words
+    return found
+
+
+def with_others(event: Event, known: Known) -> ecs.Fields:
     """Fields by the names of vmon.core.ecs, those of PARENT and OTHERS too where they are known."""
     found = ecs.fields(event)
     own = known.life(event.key)
@@ -29,12 +41,6 @@ def described(event: Event, known: Known) -> ecs.Fields:
     if event.event in ("process.signal", "process.ptrace") and event.target_key:
         target = known.life(event.target_key)
         _put(found, "vmon.target.executable", target.exe if target is not None else None)
-    if event.path is not None and event.new_path is not None:
-        both = [ecs.of_path(path) for path in (event.path, event.new_path)]
-        for name in PATHS:
-            words = [str(one[name]) for one in both if name in one]
-            if words:
-                found[name] = words
     return found
 
 

@@ -27,5 +27,18 @@ def test_bytes_that_are_not_utf_8_are_told(nest: object) -> None:
     assert b"\\\\xff" in json_bytes(nest("a\udcff"))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    "text", ["\x1b[31m", "a\x7fb", "\x9b1m", "\u202eevil", "\ufeff", "\U000e0041", "\u2028", "é漢😀"]
+)
+def test_what_a_terminal_would_obey_is_escaped_and_kept(text: str) -> None:
+    data = json_bytes({text: [text]})
+    assert not UNSAFE.search(data.decode())
+    assert json.loads(data) == {text: [text]}
+
+
+def test_bytes_that_are_not_utf8_stand_as_their_numbers() -> None:
+    assert json.loads(json_bytes({"a\udcff": ["\udc80"]})) == {"a\\xff": ["\\x80"]}
+
+
 def test_indented_for_people() -> None:
     assert indented({"a": 1}) == '{\n  "a": 1\n}'

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +13,6 @@ from vmon.transport.qemu import qmp
 EVENT = b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "RESET", "data": {"guest": false}}\r\n'
 DONE = b'{"return": {}}\r\n'
 ANSWER = b'{"return": {"status": "running"}, "id": "__qmp#00000"}\r\n'
-
-
-@pytest.fixture
-def listener(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(tmp_path / "s"))
-        sock.listen(1)
-        yield sock
 
 
 @pytest.mark.parametrize("answers", [(EVENT + EVENT + GREETING, DONE), (GREETING, EVENT + DONE)])

@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,14 +20,6 @@ from vmon.transport.qemu import qmp
 
 VERSION = b'{"qemu": {"micro": 1, "minor": 2, "major": 9}, "package": ""}'
 GREETING = b'{"QMP": {"version": ' + VERSION + b', "capabilities": []}}\r\n'
-
-
-@pytest.fixture
-def listener(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(tmp_path / "s"))
-        sock.listen(1)
-        yield sock
 
 
 def serve(listener: socket.socket, *answers: bytes) -> threading.Thread:

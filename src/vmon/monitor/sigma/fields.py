@@ -9,20 +9,16 @@ from collections.abc import Mapping
 
 from vmon.core import ecs
 from vmon.core.events import Event
-from vmon.monitor.described import PATHS, described
+from vmon.monitor.described import with_others
 from vmon.monitor.known import Known
 
 MAX_USERS = 10_000
 
 
 def asked_for(event: Event, known: Known, users: Mapping[int, str]) -> ecs.Fields:
-    """The fields of `described`, and the name of the user. A file that is renamed or linked is the old path alone:
+    """The fields of `with_others`, and the name of the user. A file that is renamed or linked is the old path alone:
     Sigma has names of its own for either."""
-    found = described(event, known)
-    if event.path is not None and event.new_path is not None:
-        for name in PATHS:
-            found.pop(name, None)
-        found |= ecs.of_path(event.path)
+    found = with_others(event, known)
     if event.event != "process.exec" and (life := known.life(event.key)) is not None and life.cmdline:
         found["process.command_line"] = " ".join(life.cmdline)
     if event.uid in users:
