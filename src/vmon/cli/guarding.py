@@ -15,12 +15,12 @@ from types import FrameType
 
 import click
 
-from vmon.cli.live import Shown, shown, since, tell_counts
+from vmon.cli.live import Shown, shown, watch
 from vmon.cli.output import cell
 from vmon.cli.outputs import opened
 from vmon.core.detection import Detection
 from vmon.core.errors import PolicyError, UsageError, VmonError
-from vmon.core.events import Answer, Event, EventCounts
+from vmon.core.events import Answer, Event
 from vmon.core.records.probe import NoticeRecord
 from vmon.monitor.acts import RING_BYTES
 from vmon.monitor.enforcing import Enforcer
@@ -91,40 +91,34 @@ class Guarding:
         """Show what is found until it ends; whether the probe was tampered with."""
         from vmon.monitor.keeping import Keeper  # noqa: PLC0415 - help needs no probe
 
-        vm, enforcer, keeper = self._vm, self._enforcer, None
+        vm, enforcer = self._vm, self._enforcer
         outputs = opened()
-        before: list[EventCounts] = []
         self._hear_hang_up()
+
+        def keeper_of() -> Keeper:
+            return Keeper(
+                vm,
+                lambda: enforcer.listen(vm.event_stream()),
+                self._notice,
+                ring_bytes=RING_BYTES,
+                persist=persist,
+                repair=repair,
+                put_in=self._put_in,
+            )
+
+        def see(batch: list[Event]) -> None:
+            for event in batch:
+                enforcer.see(event)
+            enforcer.rest()
+            self._look()
+
+        def ending() -> None:
+            enforcer.rest(end=True)
+            for title, count in enforcer.suppressed():
+                click.echo(f"not told: {count:,} more of {title!r}, for its rate", err=True)
+
         with shown(output, outputs) as self._out:
-            try:
-                keeper = Keeper(
-                    vm,
-                    lambda: enforcer.listen(vm.event_stream()),
-                    self._notice,
-                    ring_bytes=RING_BYTES,
-                    persist=persist,
-                    repair=repair,
-                    put_in=self._put_in,
-                )
-                before = keeper.counts()
-                outputs.follow(keeper)
-                for batch in keeper.batches(seconds):
-                    for event in batch:
-                        enforcer.see(event)
-                    enforcer.rest()
-                    self._look()
-                enforcer.rest(end=True)
-            except KeyboardInterrupt:
-                click.echo(err=True)
-            finally:
-                for title, count in enforcer.suppressed():
-                    click.echo(f"not told: {count:,} more of {title!r}, for its rate", err=True)
-                if keeper is not None:
-                    counts = since(before, keeper.stop())
-                    for counted in counts:
-                        tell_counts(counted)
-                    outputs.tell_lost(counts)
-        return keeper is not None and keeper.tampered
+            return watch(keeper_of, outputs, seconds, see, ending)
 
     def _put_in(self) -> None:
         count = self._enforcer.put_in()
